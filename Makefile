@@ -1,0 +1,48 @@
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.NOTPARALLEL:
+MAKEFLAGS += --no-print-directory
+
+BIN := .venv/bin
+
+.PHONY: help setup test lint format-check style types layers unit lab-test demo test-all-pythons clean
+
+help:  ## this list
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */\t/' | sort | \
+		while IFS=$$'\t' read -r target help; do printf '  make %-18s %s\n' "$$target" "$$help"; done
+
+setup:  ## install what is missing: Debian packages for the lab, .venv from uv.lock; says so before
+	@scripts/setup
+
+test: setup lint unit lab-test  ## every check and every test, after set-up
+
+lint: format-check style types layers  ## format, lint, types, layers
+
+format-check: setup
+	@scripts/stage format $(BIN)/ruff format --check .
+
+style: setup
+	@scripts/stage lint $(BIN)/ruff check .
+
+types: setup
+	@scripts/stage types $(BIN)/mypy
+
+layers: setup
+	@scripts/stage layers $(BIN)/lint-imports
+
+unit: setup  ## the tests that start no server
+	@scripts/stage 'unit tests' $(BIN)/pytest -m 'not lab'
+
+lab-test: setup  ## the tests against real HAProxy and Postfix on loopback
+	@scripts/stage 'lab tests' $(BIN)/pytest -m lab
+
+demo: setup  ## a maintenance on two real sites on this machine, from plan to return
+	@scripts/demo
+
+test-all-pythons: setup  ## the unit tests on each supported Python that is here
+	@scripts/all-pythons
+
+clean:  ## remove what was made here: .venv, caches, builds
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache dist
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,5 @@
+"""``python -m orchestrator`` is ``failover``."""
+
+from orchestrator.cli.main import main
+
+main()

@@ -1,0 +1,1 @@
+"""The verbs: each action is observed, given a target and converged through ports only."""

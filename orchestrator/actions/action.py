@@ -1,0 +1,107 @@
+"""The contract of an action, and what the engine lends it while it works.
+
+An action answers three questions and does one thing:
+
+* ``observe``: how is the world now? Reads only. Asked by the plan, before each try, on resume and before an undo.
+* ``target``: how should it be, seen from there? Pure.
+* ``route``: by which waypoints does one get from here to there? Pure.
+* ``converge``: move the world to one waypoint. The only write. Idempotent.
+
+Nobody writes an undo: it is ``converge`` along ``route`` back to what was observed at the start.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar, Generic, Protocol, TypeVar
+
+from orchestrator.model.value import Value
+from orchestrator.ports import Clock
+
+S = TypeVar("S", bound=Value)
+
+
+@dataclass(frozen=True, slots=True)
+class Waypoint(Generic[S]):
+    """A state on the way, where the engine waits ``pause`` seconds and asks the gates before it goes on."""
+
+    state: S
+    label: str = ""
+    pause: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How a converge ended when nothing broke: reached, or why not."""
+
+    reached: bool
+    reason: str = ""
+
+
+REACHED = Outcome(reached=True)
+
+
+class Watch(Protocol):
+    """What an action may use while it converges."""
+
+    @property
+    def clock(self) -> Clock:
+        """The run's clock."""
+
+    def fence(self) -> None:
+        """Call before every write.
+
+        Raises:
+            Stop: the run must stop here (a signal, a broken guard, the step's timeout).
+            Fenced: another orchestrator owns the run.
+        """
+
+    async def pause(self, seconds: float) -> None:
+        """Wait; as ``fence``, it raises ``Stop`` as soon as the run must stop."""
+
+    def progress(self, text: str, **numbers: float) -> None:
+        """Say how far it is, in the words and with the numbers that matter to a person."""
+
+    def hold(self, reason: str) -> None:
+        """Say that the run waits, for time or for a person, until this step ends."""
+
+    def approval(self) -> str | None:
+        """Who has approved this step, if anybody has yet."""
+
+    def elapsed(self) -> float:
+        """Seconds since this step first began to converge, over restarts of the orchestrator too."""
+
+
+class Action(Protocol[S]):
+    """One verb, bound to its arguments and ports."""
+
+    state: ClassVar[type[Value]]
+    """The class of S, to read a recorded state back from the journal."""
+
+    async def preflight(self) -> Sequence[str]:
+        """What would stop this step, found by reading only: each a sentence with its remedy."""
+
+    async def observe(self) -> S:
+        """The world now, as far as this action changes it."""
+
+    def target(self, observed: S) -> S:
+        """What the step wants, seen from ``observed``."""
+
+    def reached(self, now: S, wanted: S) -> bool:
+        """Whether ``now`` counts as ``wanted``: all that this action sets is as wanted."""
+
+    def route(self, start: S, end: S) -> Sequence[Waypoint[S]]:
+        """The waypoints from ``start`` to ``end``, the last one being ``end``."""
+
+    async def converge(self, to: S, watch: Watch) -> Outcome:
+        """Move the world to ``to``."""
+
+    def receivers(self, start: S, end: S) -> Sequence[tuple[str, str]]:
+        """The (pool, site) pairs that take more new traffic at ``end`` than at ``start``.
+
+        Each must be healthy before an undo or a return goes there.
+        """
+
+    def describe(self, observed: S, target: S) -> Sequence[str]:
+        """The difference, a line each, for people; none where there is nothing to do."""

@@ -1,0 +1,314 @@
+"""``smtp.drain``: take a site's persistent SMTP sessions to zero without cutting a transaction.
+
+1. The switch gives the site's members no new session (HAProxy's ``drain``).
+2. Each session is closed between two messages, as soon as it is certain that none is under way; a session
+   that never pauses is told 421 at its next MAIL FROM and its client reconnects elsewhere (RFC 5321, 3.8).
+   ``stragglers`` holds the rules. A long message is waited for.
+3. Zero means that the switch carries no session, also not in an old process of it.
+4. Then the gate answers 421 to whatever may still come in another way, and the queues are flushed, until
+   nothing in them is on its way; messages that wait for somebody else's server are counted and left.
+
+The way back is the other way round: first the gate opens, then the switch gives sessions again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+from orchestrator.actions.action import REACHED, Outcome, Watch, Waypoint
+from orchestrator.actions.stragglers import Assessment, Stragglers, under_gate
+from orchestrator.errors import OutsideError
+from orchestrator.model.inventory import Pool
+from orchestrator.model.runbook import DrainArguments
+from orchestrator.model.traffic import Admin, GateReading, Intake, MemberReading
+from orchestrator.model.units import format_duration
+from orchestrator.model.value import Value
+from orchestrator.ports import Clock, MailGate, MailQueue, TrafficSwitch
+
+LOOK_EVERY = 0.1
+SETTLE_WITH_TRANSACTIONS = 5.0
+SETTLE_BLIND = 30.0
+
+POLITE_FOR = 5.0
+"""Seconds that a session between two messages has to hear its 421, where ``clients: any`` wants it told."""
+
+
+class SiteDrain(Value):
+    """Whether the site is drained: its members in the switch, their gates, and the sessions left."""
+
+    members: dict[str, Admin]
+    gates_closed: dict[str, bool]
+    sessions: int = 0
+
+
+@dataclass(slots=True)
+class _Tally:
+    """What a drain did to sessions, and what is left."""
+
+    began: float
+    closed: int = 0
+    told: int = 0
+    cut: int = 0
+    left: int = 0
+    open: int = 0
+    idle: int = 0
+    unknown: int = 0
+    queue: int = 0
+
+    def numbers(self, now: float) -> dict[str, float]:
+        return {
+            "sessions": self.left,
+            "open": self.open,
+            "idle": self.idle,
+            "closed": self.closed,
+            "told": self.told,
+            "cut": self.cut,
+            "queue": self.queue,
+            "seconds": round(now - self.began, 3),
+        }
+
+    def text(self) -> str:
+        if not self.left:
+            return f"0 sessions left: {self.closed} closed idle, {self.told} told 421, {self.cut} cut"
+        unknown = f", {self.unknown} unknown" if self.unknown else ""
+        return f"{self.left} sessions left: {self.open} with an open transaction, {self.idle} idle{unknown}"
+
+
+class SmtpDrain:
+    """Drains one site of one pool."""
+
+    state: ClassVar[type[Value]] = SiteDrain
+
+    def __init__(
+        self,
+        arguments: DrainArguments,
+        pool: Pool,
+        switch: TrafficSwitch,
+        gates: Mapping[str, MailGate],
+        queues: Mapping[str, MailQueue],
+        clock: Clock,
+    ) -> None:
+        self._arguments = arguments
+        self._members = pool.members(arguments.site)
+        self._switch = switch
+        self._gates = gates
+        self._queues = queues
+        self._clock = clock
+
+    async def preflight(self) -> Sequence[str]:
+        """Each gate must be asked by its Postfix, and every session must have begun under it."""
+        problems = []
+        readings: dict[str, GateReading] = {}
+        for host, gate in self._gates.items():
+            try:
+                readings[host] = await gate.read()
+            except OutsideError as error:
+                problems.append(str(error))
+        if problems:
+            return problems
+        clock = self._clock.now()
+        older = [s for s in await self._switch.sessions(self._members) if not under_gate(s, readings[s.member], clock)]
+        if older:
+            oldest = format_duration(max(session.age for session in older))
+            problems.append(
+                f"cannot drain {self._arguments.site}: {len(older)} sessions are older than the gate (the oldest "
+                f"{oldest}), and Postfix keeps the restrictions with which a session began — wait until their "
+                "clients have reconnected, or restart those clients"
+            )
+        return problems
+
+    async def observe(self) -> SiteDrain:
+        """The members' admin states, their gates and the number of sessions."""
+        readings, gates = await asyncio.gather(self._switch.read(), self._each_gate())
+        return SiteDrain(
+            members={name: readings[name].intake.admin for name in self._members},
+            gates_closed={host: reading.closed for host, reading in gates.items()},
+            sessions=sum(readings[name].sessions for name in self._members),
+        )
+
+    def target(self, observed: SiteDrain) -> SiteDrain:
+        """No new sessions, gates closed, none left. A member in ``maint`` stays there."""
+        return SiteDrain(
+            members={name: "drain" if admin == "ready" else admin for name, admin in observed.members.items()},
+            gates_closed=dict.fromkeys(observed.gates_closed, True),
+            sessions=0,
+        )
+
+    def reached(self, now: SiteDrain, wanted: SiteDrain) -> bool:
+        """As set; and where drained, with no session left."""
+        as_set = now.members == wanted.members and now.gates_closed == wanted.gates_closed
+        return as_set and (now.sessions == 0 or not _is_drained(wanted))
+
+    def route(self, start: SiteDrain, end: SiteDrain) -> Sequence[Waypoint[SiteDrain]]:
+        """At once, both ways."""
+        return [] if self.reached(start, end) else [Waypoint(end)]
+
+    async def converge(self, to: SiteDrain, watch: Watch) -> Outcome:
+        """Drain, or take the site back into service."""
+        return await (self._drain(to, watch) if _is_drained(to) else self._restore(to, watch))
+
+    def receivers(self, start: SiteDrain, end: SiteDrain) -> Sequence[tuple[str, str]]:
+        """Nobody: to be ready is not yet to get traffic, but a member with weight gets it at once."""
+        ready = [name for name, admin in end.members.items() if admin == "ready" and start.members[name] != "ready"]
+        return [(self._arguments.pool, self._arguments.site)] if ready else []
+
+    def describe(self, observed: SiteDrain, target: SiteDrain) -> Sequence[str]:
+        """A line for each member and gate that changes, and the sessions to move."""
+        lines = [
+            f"{name}: {observed.members[name]} → {admin}"
+            for name, admin in target.members.items()
+            if observed.members[name] != admin
+        ]
+        lines += [
+            f"{host} gate: {_gate(observed.gates_closed[host])} → {_gate(closed)}"
+            for host, closed in target.gates_closed.items()
+            if observed.gates_closed[host] != closed
+        ]
+        if observed.sessions and _is_drained(target):
+            lines.append(f"sessions: {observed.sessions} → 0")
+        return lines
+
+    async def _drain(self, to: SiteDrain, watch: Watch) -> Outcome:
+        tally = _Tally(began=self._clock.monotonic())
+        await self._set_admin(to.members, watch)
+        if self._arguments.clients == "any":
+            await self._set_gates(to.gates_closed, watch)
+        outcome = await self._empty(tally, watch)
+        if not outcome.reached:
+            return outcome
+        await self._set_gates(to.gates_closed, watch)
+        return await self._empty_queues(tally, watch)
+
+    async def _restore(self, to: SiteDrain, watch: Watch) -> Outcome:
+        await self._set_gates(to.gates_closed, watch)
+        await self._set_admin(to.members, watch)
+        watch.progress("in service: " + ", ".join(f"{name} {admin}" for name, admin in to.members.items()))
+        return REACHED
+
+    async def _set_admin(self, members: Mapping[str, Admin], watch: Watch) -> None:
+        now = await self._switch.read()
+        changes = {
+            name: Intake(weight=now[name].intake.weight, admin=admin)
+            for name, admin in members.items()
+            if now[name].intake.admin != admin
+        }
+        if changes:
+            watch.fence()
+            await self._switch.apply(changes)
+
+    async def _set_gates(self, closed: Mapping[str, bool], watch: Watch) -> None:
+        watch.fence()
+        await asyncio.gather(*(self._gates[host].set_closed(shut) for host, shut in closed.items()))
+
+    async def _empty(self, tally: _Tally, watch: Watch) -> Outcome:
+        """Look and close until no session is left, or the deadline comes."""
+        rules: Stragglers | None = None
+        turned_away: set[str] = set()
+        blind: set[str] = set()
+        zeros = 0
+        while True:
+            began = self._clock.monotonic()
+            gates = await self._each_gate(looking=True)
+            sessions = await self._switch.sessions(self._members)
+            rules = rules or Stragglers(self._settle(gates))
+            now = self._clock.monotonic()
+            looked = rules.look(began, now, self._clock.now(), sessions, gates)
+            _count(tally, looked)
+            watch.progress(tally.text(), **tally.numbers(now))
+            zeros = zeros + 1 if not sessions and not await self._carried() else 0
+            if zeros >= 2:
+                return REACHED
+            if now - tally.began >= self._arguments.deadline:
+                return await self._at_deadline(looked, tally, watch)
+            if not blind:
+                blind = {host for host, gate in gates.items() if not gate.sees_transactions}
+                await self._set_gates(dict.fromkeys(blind, True), watch)
+            for one in looked:
+                await self._move(one, tally, turned_away, blind, watch)
+            await watch.pause(LOOK_EVERY)
+
+    async def _move(self, one: Assessment, tally: _Tally, turned_away: set[str], blind: set[str], watch: Watch) -> None:
+        """Close the session when it is idle; tell it 421 at its next MAIL when it never is.
+
+        A gate that sees transactions first takes the session's next MAIL away: one may have come since the look.
+        """
+        session, gate = one.session, self._gates[one.session.member]
+        if one.standing == "idle":
+            if self._arguments.clients == "any" and one.idle_for < POLITE_FOR:
+                return
+            watch.fence()
+            if session.member in blind or await gate.turn_away(session.client, one.number or 0):
+                await self._switch.close(session)
+                tally.closed += 1
+                if session.client in turned_away:  # closed before it could be told
+                    turned_away.remove(session.client)
+                    tally.told -= 1
+        elif (one.busy or one.standing == "unknown") and session.client not in turned_away:
+            watch.fence()
+            if await gate.turn_away(session.client, None):
+                turned_away.add(session.client)
+                tally.told += 1
+
+    async def _at_deadline(self, looked: Sequence[Assessment], tally: _Tally, watch: Watch) -> Outcome:
+        deadline = format_duration(self._arguments.deadline)
+        if self._arguments.at_deadline == "fail":
+            return Outcome(
+                reached=False,
+                reason=f"after {deadline} {tally.text()}; none was cut",
+            )
+        for one in looked:
+            watch.fence()
+            await self._switch.close(one.session)
+            tally.cut += 1
+        tally.left = 0
+        watch.progress(tally.text(), **tally.numbers(self._clock.monotonic()))
+        return REACHED
+
+    async def _empty_queues(self, tally: _Tally, watch: Watch) -> Outcome:
+        """Let the hosts pass on what they have accepted, as long as the deadline allows."""
+        watch.fence()
+        await asyncio.gather(*(queue.flush() for queue in self._queues.values()))
+        while True:
+            depths = await asyncio.gather(*(queue.depth() for queue in self._queues.values()))
+            now = self._clock.monotonic()
+            tally.queue = sum(depth.incoming + depth.active for depth in depths)
+            waiting = sum(depth.deferred + depth.hold for depth in depths)
+            left = f", {waiting} deferred messages stay in the queue" if waiting else ""
+            moving = f", {tally.queue} messages on their way" if tally.queue else ""
+            watch.progress(tally.text() + moving + left, **tally.numbers(now))
+            if not tally.queue or now - tally.began >= self._arguments.deadline:
+                return REACHED
+            await watch.pause(LOOK_EVERY)
+
+    async def _each_gate(self, *, looking: bool = False) -> dict[str, GateReading]:
+        readings = await asyncio.gather(*(gate.look() if looking else gate.read() for gate in self._gates.values()))
+        return dict(zip(self._gates, readings, strict=True))
+
+    async def _carried(self) -> int:
+        """The switch's own count, which also sees sessions that it is only just setting up."""
+        members: Mapping[str, MemberReading] = await self._switch.read()
+        return sum(members[name].sessions for name in self._members)
+
+    def _settle(self, gates: Mapping[str, GateReading]) -> float:
+        if self._arguments.settle is not None:
+            return self._arguments.settle
+        seen = bool(gates) and all(gate.sees_transactions for gate in gates.values())
+        return SETTLE_WITH_TRANSACTIONS if seen else SETTLE_BLIND
+
+
+def _is_drained(state: SiteDrain) -> bool:
+    return "ready" not in state.members.values() and all(state.gates_closed.values())
+
+
+def _gate(closed: bool) -> str:
+    return "closed" if closed else "open"
+
+
+def _count(tally: _Tally, looked: Sequence[Assessment]) -> None:
+    tally.left = len(looked)
+    tally.open = sum(one.standing == "open" for one in looked)
+    tally.idle = sum(one.standing == "idle" for one in looked)
+    tally.unknown = sum(one.standing == "unknown" for one in looked)

@@ -1,0 +1,177 @@
+"""``traffic.shift``: move a site's share of new traffic to another site, in waypoints."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import ClassVar
+
+from orchestrator.actions.action import REACHED, Outcome, Watch, Waypoint
+from orchestrator.model.inventory import Pool
+from orchestrator.model.runbook import ShiftArguments
+from orchestrator.model.traffic import Intake
+from orchestrator.model.units import format_fraction
+from orchestrator.model.value import Value
+from orchestrator.ports import TrafficSwitch
+
+COARSE = 0.01
+"""How far a waypoint's share may be from what the runbook asks, as whole weights round it."""
+
+
+class Shares(Value):
+    """The intake of the two sites' members, and what the rest of the pool takes."""
+
+    members: dict[str, Intake]
+    elsewhere: int = 0
+    """The weights of all other members together: they are read and never touched."""
+
+    def weight(self, members: Sequence[str]) -> int:
+        """The weight that counts of ``members`` together."""
+        return sum(self.members[name].share_weight for name in members)
+
+
+class TrafficShift:
+    """From one site to another along ``by``, each waypoint gated; every other site keeps its weights."""
+
+    state: ClassVar[type[Value]] = Shares
+
+    def __init__(self, arguments: ShiftArguments, pool: Pool, switch: TrafficSwitch) -> None:
+        self._arguments = arguments
+        self._switch = switch
+        self._givers = pool.members(arguments.from_)
+        self._takers = pool.members(arguments.to)
+
+    async def preflight(self) -> Sequence[str]:
+        """Refuse what weights cannot express, and a target that takes no traffic."""
+        now = await self.observe()
+        site, to = self._arguments.from_, self._arguments.to
+        if not any(now.members[name].admin == "ready" for name in self._takers):
+            return [f"cannot shift to {to}: every member of {to} is out of service in the switch — set one to ready"]
+        if not now.weight(self._givers):
+            return []
+        before, problems = self._site_shares(now), []
+        for share, waypoint in zip(self._arguments.by, self.route(now, self.target(now)), strict=True):
+            moved, got = share * before[site], self._site_shares(waypoint.state)
+            for name, wanted in ((site, before[site] - moved), (to, before[to] + moved)):
+                if abs(got[name] - wanted) > COARSE:
+                    problems.append(self._too_coarse(name, wanted, got[name], waypoint.state))
+                    break
+        return problems
+
+    def _too_coarse(self, site: str, wanted: float, got: float, state: Shares) -> str:
+        largest = max(one.weight for one in state.members.values())
+        clipped = largest == self._switch.max_weight and state.elsewhere
+        return (
+            f"cannot leave {site} at {format_fraction(round(wanted, 4))} of the new traffic: the nearest that weights "
+            f"of 0 to {self._switch.max_weight} give is {format_fraction(round(got, 4))} — give all members of the "
+            f"pool weights some {'a tenth as' if clipped else '50 times as'} large"
+        )
+
+    async def observe(self) -> Shares:
+        """The weights and admin states as the switch reports them."""
+        members = await self._switch.read()
+        ours = (*self._givers, *self._takers)
+        elsewhere = sum(one.intake.share_weight for name, one in members.items() if name not in ours)
+        return Shares(members={name: members[name].intake for name in ours}, elsewhere=elsewhere)
+
+    def target(self, observed: Shares) -> Shares:
+        """All weight of the one site on the other; as it is, where the site takes nothing any more."""
+        total = observed.weight(self._givers) + observed.weight(self._takers)
+        if not observed.weight(self._givers):
+            return observed
+        weights = {**dict.fromkeys(self._givers, 0.0), **self._spread(observed, float(total))}
+        return self._with_weights(observed, self._fitted(observed, weights))
+
+    def reached(self, now: Shares, wanted: Shares) -> bool:
+        """Whether both sites' members stand as wanted; a member out of service there is left alone."""
+        return now.members == wanted.members
+
+    def route(self, start: Shares, end: Shares) -> Sequence[Waypoint[Shares]]:
+        """The runbook's waypoints, between any two states: the way back is paced like the way out."""
+        *between, _ = self._arguments.by
+        pause = self._arguments.pause
+        points = [
+            Waypoint(self._between(start, end, share), label=format_fraction(share), pause=pause) for share in between
+        ]
+        return [*points, Waypoint(end, label="100%", pause=pause)]
+
+    async def converge(self, to: Shares, watch: Watch) -> Outcome:
+        """Set the members that differ, and say the new shares."""
+        now = await self.observe()
+        changes = {name: intake for name, intake in to.members.items() if now.members[name] != intake}
+        if changes:
+            watch.fence()
+            await self._switch.apply(changes)
+        watch.progress(self._summary(to), **self._site_shares(to))
+        return REACHED
+
+    def receivers(self, start: Shares, end: Shares) -> Sequence[tuple[str, str]]:
+        """The site whose share grows; weights alone say nothing, as they may have been scaled up on the way."""
+        before, after = self._site_shares(start), self._site_shares(end)
+        return [(self._arguments.pool, site) for site in before if after[site] > before[site]]
+
+    def describe(self, observed: Shares, target: Shares) -> Sequence[str]:
+        """A line for each member that changes, and the sites' shares."""
+        lines = [
+            f"{name}: {observed.members[name]} → {intake}"
+            for name, intake in target.members.items()
+            if observed.members[name] != intake
+        ]
+        if lines:
+            before, after = self._site_shares(observed), self._site_shares(target)
+            moved = ", ".join(f"{s} {format_fraction(before[s])} → {format_fraction(after[s])}" for s in before)
+            lines.append(f"share of new traffic: {moved}")
+        return lines
+
+    def _spread(self, observed: Shares, total: float) -> dict[str, float]:
+        """``total`` over the takers that are in service, in proportion to their weights; evenly where all are 0."""
+        ready = [name for name in self._takers if observed.members[name].admin == "ready"]
+        weight = sum(observed.members[name].weight for name in ready)
+        if not weight:
+            return {name: total / len(ready) for name in ready}
+        return {name: total * observed.members[name].weight / weight for name in ready}
+
+    def _between(self, start: Shares, end: Shares, share: float) -> Shares:
+        """The state in which ``share`` of the way from ``start`` to ``end`` is done."""
+        first, last = (sum(one.share_weight for one in state.members.values()) or 1 for state in (start, end))
+        total = first if start.elsewhere else max(first, last)
+        weights = {}
+        for name, intake in end.members.items():
+            before, after = start.members[name].share_weight / first, intake.share_weight / last
+            weights[name] = (before + (after - before) * share) * total
+        return self._with_weights(end, self._fitted(start, weights))
+
+    def _fitted(self, observed: Shares, weights: Mapping[str, float]) -> dict[str, int]:
+        """Whole weights in the same proportions.
+
+        Where other members take traffic too, the sum stays as it is, or their share would change. Else only
+        the proportions count, and small weights are scaled up until rounding does not hurt.
+        """
+        largest, limit = max(weights.values(), default=0.0), self._switch.max_weight
+        scale = 1.0
+        if largest and not observed.elsewhere:
+            fine = all(abs(weight - round(weight)) <= COARSE * largest for weight in weights.values())
+            if largest > limit or not fine:
+                scale = limit / largest
+        return {name: min(limit, round(weight * scale)) for name, weight in weights.items()}
+
+    @staticmethod
+    def _with_weights(state: Shares, weights: Mapping[str, int]) -> Shares:
+        members = {
+            name: intake.model_copy(update={"weight": weights[name]})
+            if name in weights and intake.admin == "ready"
+            else intake
+            for name, intake in state.members.items()
+        }
+        return state.model_copy(update={"members": members})
+
+    def _site_shares(self, state: Shares) -> dict[str, float]:
+        everything = state.weight((*self._givers, *self._takers)) + state.elsewhere
+        return {
+            site: state.weight(members) / everything if everything else 0.0
+            for site, members in ((self._arguments.from_, self._givers), (self._arguments.to, self._takers))
+        }
+
+    def _summary(self, state: Shares) -> str:
+        return "new traffic: " + ", ".join(
+            f"{site} {format_fraction(round(share, 3))}" for site, share in self._site_shares(state).items()
+        )

@@ -1,0 +1,179 @@
+"""Guards: what must hold during the whole run, also while it is held."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from orchestrator.checks.gate import Gatekeeper
+from orchestrator.errors import OutsideError
+from orchestrator.model.check import (
+    CheckGuard,
+    Guard,
+    Headroom,
+    HeadroomGuard,
+    Judgement,
+    Serving,
+    ServingGuard,
+    Verdict,
+)
+from orchestrator.model.inventory import DemandFromSwitch, Pool
+from orchestrator.model.traffic import MemberReading
+from orchestrator.model.units import Quantity
+from orchestrator.ports import Clock, Outside
+
+PROBES_PER_SECOND: Final = 5.0
+"""What a check guard asks of its target at most, all through a run."""
+
+INTERVAL: Final = 1.0
+"""Seconds between two examinations of one guard."""
+
+UNKNOWN_IN_A_ROW: Final = 2
+"""So often unknown is a breach: one missed look is weather, two are blindness, and blind we do not go on."""
+
+Readings = Mapping[str, MemberReading]
+
+
+def name_of(guard: Guard) -> str:
+    """What people call a guard: its check's name, ``headroom smtp >= 1.3``, ``serving smtp >= 1 site``."""
+    if isinstance(guard, CheckGuard):
+        return guard.check
+    if isinstance(guard, HeadroomGuard):
+        return f"headroom {guard.headroom.pool} >= {guard.headroom.at_least:g}"
+    sites = guard.serving.at_least
+    return f"serving {guard.serving.pool} >= {sites} site{'s' if sites > 1 else ''}"
+
+
+def serves(reading: MemberReading | None) -> bool:
+    """Whether a member takes new traffic and is able to: up, ready and with a weight."""
+    return reading is not None and reading.up and reading.intake.share_weight > 0
+
+
+def serving_sites(pool: Pool, readings: Readings) -> tuple[str, ...]:
+    """The sites with at least one member that serves."""
+    return tuple(
+        name for name, site in pool.sites.items() if any(serves(readings.get(member)) for member in site.members)
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Balance:
+    """Capacity that serves against demand."""
+
+    capacity: Quantity
+    demand: Quantity
+
+    @property
+    def headroom(self) -> float | None:
+        """Capacity / demand; None where nothing is asked for, which every capacity covers."""
+        return self.capacity.amount / self.demand.amount if self.demand.amount else None
+
+
+def balance(pool: Pool, readings: Readings) -> Balance:
+    """What the members that serve can carry, and what clients ask for.
+
+    A site's capacity counts in proportion to its members that serve.
+
+    Raises:
+        ValueError: capacity and demand are not stated in the same unit.
+    """
+    demand = _demand(pool, readings)
+    total = 0.0
+    for name, site in pool.sites.items():
+        if site.capacity.unit != demand.unit:
+            raise ValueError(f"capacity of {name} is {site.capacity}, demand is {demand}: state both in one unit")
+        up = sum(serves(readings.get(member)) for member in site.members)
+        total += site.capacity.amount * up / len(site.members)
+    return Balance(capacity=Quantity(amount=total, unit=demand.unit), demand=demand)
+
+
+def _demand(pool: Pool, readings: Readings) -> Quantity:
+    if isinstance(pool.demand, DemandFromSwitch):
+        return Quantity(amount=sum(reading.sessions for reading in readings.values()), unit="sessions")
+    return pool.demand
+
+
+def judge_headroom(guard: Headroom, name: str, pool: Pool, readings: Readings) -> Verdict:
+    """Whether the capacity that serves covers the demand ``at_least`` so many times."""
+    try:
+        found = balance(pool, readings)
+    except ValueError as error:
+        return Verdict(check=name, judgement=Judgement.UNKNOWN, reason=str(error))
+    metrics = {"capacity": found.capacity.amount, "demand": found.demand.amount}
+    ratio = found.headroom
+    if ratio is None:
+        reason = f"{found.capacity} serve, nothing is asked for"
+        return Verdict(check=name, judgement=Judgement.PASS, reason=reason, samples=len(readings), metrics=metrics)
+    enough = ratio >= guard.at_least
+    reason = f"headroom {ratio:.2f} (expected >= {guard.at_least:g}): {found.capacity} serve, demand {found.demand}"
+    return Verdict(
+        check=name,
+        judgement=Judgement.PASS if enough else Judgement.FAIL,
+        reason=reason,
+        samples=len(readings),
+        metrics={"headroom": ratio, **metrics},
+    )
+
+
+def judge_serving(guard: Serving, name: str, pool: Pool, readings: Readings) -> Verdict:
+    """Whether ``at_least`` so many sites have a member that serves."""
+    sites = serving_sites(pool, readings)
+    reason = (
+        f"{len(sites)} of {len(pool.sites)} sites serve (expected >= {guard.at_least}): {', '.join(sites) or 'none'}"
+    )
+    return Verdict(
+        check=name,
+        judgement=Judgement.PASS if len(sites) >= guard.at_least else Judgement.FAIL,
+        reason=reason,
+        samples=len(readings),
+        metrics={"sites": len(sites)},
+    )
+
+
+class GuardKeeper:
+    """Examines guards, once or for as long as a run lasts."""
+
+    def __init__(self, guards: Sequence[Guard], gatekeeper: Gatekeeper, outside: Outside, clock: Clock) -> None:
+        self._guards = tuple(guards)
+        self._gatekeeper = gatekeeper
+        self._outside = outside
+        self._clock = clock
+
+    async def examine(self, guard: Guard) -> Verdict:
+        """Look at one guard now; a check guard takes its check's own time."""
+        if isinstance(guard, CheckGuard):
+            return await self._gatekeeper.judge_lightly(guard.check, PROBES_PER_SECOND)
+        name = name_of(guard)
+        pool = guard.headroom.pool if isinstance(guard, HeadroomGuard) else guard.serving.pool
+        try:
+            readings = await self._outside.switch(pool).read()
+        except OutsideError as error:
+            reason = f"the switch of {pool} cannot be read: {error}"
+            return Verdict(check=name, judgement=Judgement.UNKNOWN, reason=reason)
+        if isinstance(guard, ServingGuard):
+            return judge_serving(guard.serving, name, self._outside.inventory.pools[pool], readings)
+        return judge_headroom(guard.headroom, name, self._outside.inventory.pools[pool], readings)
+
+    async def watch(self, on_breach: Callable[[Verdict], None]) -> None:
+        """Examine every guard again and again until cancelled; ``on_breach`` hears each verdict that is a breach.
+
+        A breach is a fail, or unknown twice in a row. Guards are watched side by side, so that a slow check does
+        not delay the look at the capacity.
+        """
+        try:
+            async with asyncio.TaskGroup() as group:
+                for guard in self._guards:
+                    group.create_task(self._watch_one(guard, on_breach))
+        except BaseExceptionGroup as raised:
+            raise raised.exceptions[0] from None  # what ``on_breach`` raises, the caller expects as it is
+
+    async def _watch_one(self, guard: Guard, on_breach: Callable[[Verdict], None]) -> None:
+        blind = 0
+        while True:
+            verdict = await self.examine(guard)
+            blind = blind + 1 if verdict.judgement is Judgement.UNKNOWN else 0
+            if verdict.judgement is Judgement.FAIL or blind >= UNKNOWN_IN_A_ROW:
+                on_breach(verdict)
+            await self._clock.sleep(INTERVAL)

@@ -1,0 +1,1 @@
+"""Arguments, output and exit codes; the only place that prints."""

@@ -1,0 +1,51 @@
+"""The command ``failover``: its sub-commands, and what they have in common."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated
+
+import typer
+
+from orchestrator import __version__
+from orchestrator.cli import files, gate, lab, runs
+
+app = typer.Typer(
+    name="failover",
+    help="Runbooks that move live traffic off a site before its provider's maintenance window, and bring it back.",
+    epilog="Try it: failover lab up, then failover run runbooks/provider-maintenance.yaml "
+    "-i inventories/lab.yaml -p site=ord -p to=iad",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+app.command(rich_help_panel="Before the window")(files.lint)
+app.command(rich_help_panel="Before the window")(files.plan)
+app.command(rich_help_panel="In the window")(runs.run)
+app.command(rich_help_panel="In the window")(runs.status)
+app.command(rich_help_panel="In the window")(runs.approve)
+app.command(rich_help_panel="In the window")(runs.resume)
+app.command(rich_help_panel="In the window")(runs.undo)
+app.add_typer(lab.app, name="lab", rich_help_panel="On this machine")
+app.add_typer(gate.app, name="gate", rich_help_panel="On a mail host")
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        print(f"failover {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
+) -> None:
+    pass
+
+
+def main() -> None:
+    """Run the command line; never returns."""
+    sys.exit(app())

@@ -1,0 +1,22 @@
+"""Arguments that several commands share."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+RunbookFile = Annotated[Path, typer.Argument(help="The runbook, a YAML file.", metavar="RUNBOOK")]
+InventoryFiles = Annotated[
+    list[Path], typer.Option("--inventory", "-i", help="The inventory; several files are merged.", metavar="FILE")
+]
+Parameters = Annotated[
+    list[str] | None,
+    typer.Option("--param", "-p", help="A parameter of the runbook, as name=value.", metavar="NAME=VALUE"),
+]
+JournalFile = Annotated[
+    Path | None, typer.Option("--journal", help="Another journal than this machine's own.", metavar="FILE")
+]
+AsJson = Annotated[bool, typer.Option("--json", help="For machines: JSON on standard output.")]
+RunName = Annotated[str, typer.Argument(help="The run's name, or an unambiguous beginning of it.", metavar="RUN")]

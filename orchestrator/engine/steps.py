@@ -1,0 +1,292 @@
+"""The life of one step: gates, converge, gates again; and its way back."""
+
+from __future__ import annotations
+
+import asyncio
+import traceback
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import structlog
+
+from orchestrator.actions.action import Action, Outcome, Waypoint
+from orchestrator.engine.recorder import Recorder
+from orchestrator.engine.stopping import StepWatch, StopRequest
+from orchestrator.errors import FailoverError, Fenced, JournalError, Stop, TimedOut
+from orchestrator.model.check import Verdict
+from orchestrator.model.plan import PlannedStep, State
+from orchestrator.model.runbook import VerifyStep
+from orchestrator.model.value import Value
+from orchestrator.ports import Clock
+from orchestrator.status import StepStatus
+
+AnyAction = Action[Value]
+
+UNDO_TRIES = 3
+UNDO_PAUSE = 5.0
+"""An undo that fails, or whose gate does not open, is tried so often, with so many seconds between."""
+
+HARD_STOP = 10.0
+"""Seconds that a converge has, past its step's timeout, to come to a safe point before it is cancelled."""
+
+log = structlog.get_logger(__name__)
+
+
+class Judge(Protocol):
+    """Who judges checks."""
+
+    async def judge(self, name: str, progress: Callable[[str], None]) -> Verdict:
+        """The verdict of the runbook's check ``name``; ``progress`` hears lines that name it."""
+
+    async def healthy(self, pool: str, site: str) -> Verdict:
+        """Whether every member of the pool at the site answers a whole transaction."""
+
+
+class StepFailed(Exception):  # noqa: N818 - control flow inside the engine
+    """The step has failed; ``refused`` when it had touched nothing."""
+
+    def __init__(self, reason: str, *, refused: bool = False) -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.refused = refused
+
+
+class StepStuck(Exception):  # noqa: N818 - control flow inside the engine
+    """Only a person can tell how to go on."""
+
+
+@dataclass(frozen=True, slots=True)
+class StepRunner:
+    """Runs steps of one run, forward and back."""
+
+    actions: Mapping[str, AnyAction]
+    """By step id; ``verify`` steps have none."""
+    recorder: Recorder
+    judge: Judge
+    clock: Clock
+    stop: StopRequest
+
+    async def forward(self, planned: PlannedStep) -> None:
+        """Take the step to ``done``.
+
+        Raises:
+            StepFailed: a gate stayed shut or the action failed; the step's status says so.
+            StepStuck: after a crash the world cannot be read.
+            Stop: the run was asked to stop; the step is resumable.
+        """
+        attempt = self.recorder.step_state(planned.id).attempt + 1
+        self._status(planned, StepStatus.GATING, attempt=attempt)
+        watch = StepWatch(planned.id, self.recorder, self.stop, self.clock, planned.step.timeout)
+        try:
+            if isinstance(planned.step, VerifyStep):
+                await self._gates(planned, planned.step.checks, "checks", watch)
+                self._status(planned, StepStatus.DONE)
+            else:
+                await self._converge_along_route(planned, watch)
+        except (JournalError, StepStuck):
+            raise
+        except StepFailed as failure:
+            status = StepStatus.REFUSED if failure.refused else StepStatus.FAILED
+            self._status(planned, status, failure.reason)
+            raise
+        except (FailoverError, TimedOut) as error:
+            self._status(planned, StepStatus.FAILED, str(error))
+            raise StepFailed(str(error)) from error
+        except Stop:
+            raise
+        except Exception as error:
+            reason = _bug(planned, error)
+            self._status(planned, StepStatus.FAILED, reason)
+            raise StepFailed(reason) from error
+
+    async def _converge_along_route(self, planned: PlannedStep, watch: StepWatch) -> None:
+        action = self._action(planned)
+        state = self.recorder.step_state(planned.id)
+        now = await self._observe(planned, action)
+        start = action.state.model_validate(state.start) if state.start is not None else now
+        target = self._target(planned, action, start)
+        if action.reached(now, target):
+            await self._confirm(planned, watch)
+            return
+        await self._gates(planned, planned.step.before, "before", watch)
+        await self._receivers_healthy(planned, action, now, target, watch)
+        for waypoint in action.route(now, target):
+            await self._go(planned, action, start, waypoint, "back" if planned.returns else "out", watch)
+            if waypoint.pause:
+                await watch.pause(waypoint.pause)
+            self._status(planned, StepStatus.VERIFYING, waypoint.label)
+            await self._gates(planned, planned.step.after, "after", watch)
+        self._status(planned, StepStatus.DONE)
+
+    async def _confirm(self, planned: PlannedStep, watch: StepWatch) -> None:
+        """The world is as wanted. Where this run had a part in that, the gates after it may not have been asked."""
+        state = self.recorder.step_state(planned.id)
+        if not state.changed:
+            self._status(planned, StepStatus.NOTHING, "already as wanted")
+            return
+        if state.in_doubt:
+            self._outcome(planned, "reached", "found so")
+        self._status(planned, StepStatus.VERIFYING, "already as wanted")
+        await self._gates(planned, planned.step.after, "after", watch)
+        self._status(planned, StepStatus.DONE, "already as wanted")
+
+    def _target(self, planned: PlannedStep, action: AnyAction, start: Value) -> Value:
+        """What the step wants: for a return, what was recorded before the step that it returns."""
+        if planned.returns is None:
+            return action.target(start)
+        recorded = self.recorder.step_state(planned.returns).start
+        return action.state.model_validate(recorded) if recorded is not None else start
+
+    async def take_back(self, planned: PlannedStep) -> None:
+        """Bring the step's part of the world back to what was recorded before it.
+
+        Raises:
+            StepStuck: it cannot be brought back, after several tries.
+            Stop: the run was asked to stop; resuming goes on with the undo.
+        """
+        for attempt in range(1, UNDO_TRIES + 1):
+            self._status(planned, StepStatus.UNDOING, "" if attempt == 1 else f"try {attempt} of {UNDO_TRIES}")
+            try:
+                await self._take_back_once(planned)
+                return
+            except JournalError:
+                raise
+            except (FailoverError, StepFailed, TimedOut) as error:
+                reason = str(error)
+            except Stop:
+                raise
+            except Exception as error:
+                reason = _bug(planned, error)
+            if attempt < UNDO_TRIES:
+                await StepWatch(planned.id, self.recorder, self.stop, self.clock).pause(UNDO_PAUSE)
+        self._status(planned, StepStatus.STUCK, reason)
+        raise StepStuck(f"{planned.id} could not be undone: {reason}")
+
+    async def _take_back_once(self, planned: PlannedStep) -> None:
+        action, recorded = self._action(planned), self.recorder.step_state(planned.id).start
+        if recorded is None:
+            self._status(planned, StepStatus.UNDONE, "had touched nothing")
+            return
+        start, now = action.state.model_validate(recorded), await action.observe()
+        if action.reached(now, start):
+            self._status(planned, StepStatus.UNDONE, "is as it was before")
+            return
+        watch = StepWatch(planned.id, self.recorder, self.stop, self.clock)
+        await self._receivers_healthy(planned, action, now, start, watch)
+        await self._go(planned, action, start, Waypoint(start, label="as before"), "undo", watch)
+        self._status(planned, StepStatus.UNDONE, "is as it was before")
+
+    async def _go(
+        self,
+        planned: PlannedStep,
+        action: AnyAction,
+        start: Value,
+        waypoint: Waypoint[Value],
+        direction: str,
+        watch: StepWatch,
+    ) -> None:
+        """Intent, converge, outcome; then look whether the world agrees."""
+        intent: State = {
+            "start": _json(start),
+            "to": _json(waypoint.state),
+            "waypoint": waypoint.label,
+            "direction": direction,
+        }
+        self.recorder.record("intent", planned.id, intent)
+        if direction != "undo":
+            self._status(planned, StepStatus.CONVERGING, waypoint.label)
+        try:
+            outcome = await _bounded(action, waypoint.state, watch, planned.step.timeout)
+        except (Fenced, JournalError):
+            raise
+        except Stop as stop:
+            self._outcome(planned, "stopped", stop.reason)
+            raise
+        except Exception as error:
+            self._outcome(planned, "failed", str(error))
+            raise
+        if not outcome.reached:
+            self._outcome(planned, "failed", outcome.reason)
+            raise StepFailed(outcome.reason)
+        now = await action.observe()
+        if not action.reached(now, waypoint.state):
+            differs = "; ".join(action.describe(now, waypoint.state)) or "the observed state differs"
+            self._outcome(planned, "failed", f"did not hold: {differs}")
+            raise StepFailed(f"the change did not hold, still to do: {differs}")
+        self._outcome(planned, "reached", "")
+
+    async def _observe(self, planned: PlannedStep, action: AnyAction) -> Value:
+        state = self.recorder.step_state(planned.id)
+        try:
+            return await action.observe()
+        except FailoverError as error:
+            if state.in_doubt:
+                raise StepStuck(
+                    f"it is not known how far the step had come, and the world cannot be read: {error}"
+                ) from error
+            raise StepFailed(str(error), refused=not state.changed) from error
+
+    async def _gates(self, planned: PlannedStep, checks: Sequence[str], gate: str, watch: StepWatch) -> None:
+        for name in checks:
+            self.recorder.progress(planned.id, f"{name} …", {})
+
+            def tell(text: str) -> None:
+                self.recorder.progress(planned.id, text, {})
+
+            verdict = await watch.bounded(self.judge.judge(name, tell))
+            self._verdict(planned, verdict, gate)
+            watch.check()
+            if not verdict.passed:
+                refused = gate != "after" and not self.recorder.step_state(planned.id).changed
+                raise StepFailed(f"{name} {_found(verdict)}: {verdict.reason}", refused=refused)
+
+    async def _receivers_healthy(
+        self, planned: PlannedStep, action: AnyAction, start: Value, end: Value, watch: StepWatch
+    ) -> None:
+        """Never send traffic to a site that does not answer."""
+        for pool, site in action.receivers(start, end):
+            verdict = await watch.bounded(self.judge.healthy(pool, site))
+            self._verdict(planned, verdict, "health")
+            if not verdict.passed:
+                refused = not self.recorder.step_state(planned.id).changed
+                raise StepFailed(f"{site} must not get traffic, {verdict.reason}", refused=refused)
+
+    def _action(self, planned: PlannedStep) -> AnyAction:
+        return self.actions[planned.returns or planned.id]
+
+    def _status(
+        self, planned: PlannedStep, status: StepStatus, reason: str = "", *, attempt: int | None = None
+    ) -> None:
+        self.recorder.step_status(planned.id, status, reason, attempt=attempt)
+
+    def _outcome(self, planned: PlannedStep, result: str, reason: str) -> None:
+        self.recorder.record("outcome", planned.id, {"result": result, "reason": reason})
+
+    def _verdict(self, planned: PlannedStep, verdict: Verdict, gate: str) -> None:
+        self.recorder.record("verdict", planned.id, {**verdict.model_dump(mode="json"), "gate": gate})
+
+
+def _found(verdict: Verdict) -> str:
+    return "failed" if verdict.judgement == "fail" else "could not be judged"
+
+
+async def _bounded(action: AnyAction, to: Value, watch: StepWatch, timeout: float | None) -> Outcome:
+    """Converge; when it does not stop by itself at its step's timeout, cancel it."""
+    try:
+        async with asyncio.timeout(None if timeout is None else timeout + HARD_STOP) as limit:
+            return await action.converge(to, watch)
+    except TimeoutError as error:
+        if not limit.expired():
+            raise
+        raise TimedOut("it did not stop at its timeout and was cancelled") from error
+
+
+def _bug(planned: PlannedStep, error: Exception) -> str:
+    """A bug of ours is a failure that gets undone, not a crash half-way; the log has the traceback."""
+    log.error("step.bug", step=planned.id, traceback=traceback.format_exc())
+    return f"a bug in {planned.step.do}: {type(error).__name__}: {error}"
+
+
+def _json(state: Value) -> State:
+    return state.model_dump(mode="json", by_alias=True)

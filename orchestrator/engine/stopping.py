@@ -1,0 +1,131 @@
+"""How a run is asked to stop, and what a step hears of it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import TypeVar
+
+from orchestrator.engine.recorder import Recorder
+from orchestrator.errors import Fenced, Stop, TimedOut
+from orchestrator.model.units import format_duration
+from orchestrator.ports import Clock
+from orchestrator.status import RunStatus
+
+T = TypeVar("T")
+
+
+class Cause(Enum):
+    """Why a run stops; it decides what comes after."""
+
+    INTERRUPTED = "interrupted"
+    """A signal: leave the run resumable."""
+    GUARD = "guard"
+    """A guard is broken: the failure path."""
+    SIBLING = "sibling"
+    """A parallel step has failed: the failure path."""
+
+
+@dataclass(slots=True)
+class StopRequest:
+    """Set once, heard by every step of the run at its next safe point."""
+
+    cause: Cause | None = None
+    reason: str = ""
+    _event: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def ask(self, cause: Cause, reason: str) -> None:
+        """Ask the run to stop; the first reason stands."""
+        if self.cause is None:
+            self.cause, self.reason = cause, reason
+            self._event.set()
+
+    def check(self) -> None:
+        """Raise ``Stop`` when the run was asked to."""
+        if self.cause is not None:
+            raise Stop(self.reason)
+
+    async def unless_stopped(self, work: Awaitable[T]) -> T:
+        """Await ``work``; when the run is asked to stop first, cancel it and raise ``Stop``."""
+        task = asyncio.ensure_future(work)
+        stopped = asyncio.ensure_future(self._event.wait())
+        try:
+            await asyncio.wait({task, stopped}, return_when=asyncio.FIRST_COMPLETED)
+            if task.done():
+                return task.result()
+            raise Stop(self.reason)
+        finally:
+            for one in (task, stopped):
+                one.cancel()
+            await asyncio.gather(task, stopped, return_exceptions=True)
+
+
+class StepWatch:
+    """The ``Watch`` of one step's attempt. ``timeout`` is in seconds."""
+
+    def __init__(
+        self, step: str, recorder: Recorder, stop: StopRequest, clock: Clock, timeout: float | None = None
+    ) -> None:
+        self._step = step
+        self._recorder = recorder
+        self._stop = stop
+        self._clock = clock
+        self._timeout = timeout
+        self._began = clock.monotonic()
+
+    @property
+    def clock(self) -> Clock:
+        """The run's clock."""
+        return self._clock
+
+    def fence(self) -> None:
+        """See ``Watch.fence``."""
+        self.check()
+        if not self._recorder.is_owner():
+            raise Fenced(f"another orchestrator has taken over run {self._recorder.run}")
+
+    async def pause(self, seconds: float) -> None:
+        """See ``Watch.pause``."""
+        self.check()
+        await self._stop.unless_stopped(self._clock.sleep(seconds))
+        self.check()
+
+    async def bounded(self, work: Awaitable[T]) -> T:
+        """Await ``work``; when the run is asked to stop or the step's timeout is over, cancel it and raise that."""
+        left = None if self._timeout is None else self._timeout - (self._clock.monotonic() - self._began)
+        try:
+            async with asyncio.timeout(left) as limit:
+                return await self._stop.unless_stopped(work)
+        except TimeoutError as error:
+            if not limit.expired():
+                raise
+            raise self._timed_out() from error
+
+    def progress(self, text: str, **numbers: float) -> None:
+        """See ``Watch.progress``."""
+        self._recorder.progress(self._step, text, numbers)
+
+    def hold(self, reason: str) -> None:
+        """See ``Watch.hold``."""
+        self._recorder.run_status(RunStatus.HELD, f"{self._step} waits {reason}")
+
+    def approval(self) -> str | None:
+        """See ``Watch.approval``."""
+        self._recorder.refresh()
+        return self._recorder.step_state(self._step).approved_by
+
+    def elapsed(self) -> float:
+        """See ``Watch.elapsed``."""
+        began = self._recorder.step_state(self._step).began
+        return self._clock.now() - began if began is not None else 0.0
+
+    def check(self) -> None:
+        """Raise ``Stop`` when the run must stop, or ``TimedOut``."""
+        self._stop.check()
+        if self._timeout is not None and self._clock.monotonic() - self._began > self._timeout:
+            raise self._timed_out()
+
+    def _timed_out(self) -> TimedOut:
+        return TimedOut(f"not done after its timeout of {format_duration(self._timeout or 0.0)}")

@@ -1,0 +1,237 @@
+"""The journal in one SQLite file: the default, and the truth of one machine.
+
+An entry is on disk when ``append`` returns: write-ahead log, ``synchronous = FULL``, one transaction each, which
+also checks the epoch. Several processes may use one file; a file system that is shared between machines will not
+do (https://sqlite.org/wal.html, "All processes … on the same host").
+
+What damage is found: a changed, missing or swapped entry or plan, a file that was cut or emptied, pages that SQLite
+cannot read. What cannot be found: the loss of whole last transactions that still lay in the log (the ``-wal`` file
+deleted or cut while nobody had the journal open), for then an earlier and sound state is left; and a copy of the
+whole journal from an earlier day.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Final, Literal, NamedTuple, Self
+
+from orchestrator.errors import Fenced, InputError, JournalError, Problem
+from orchestrator.journal.chain import StoredEntry, flaw, genesis, stored
+from orchestrator.journal.sqlite_file import damaged, open_file, translated
+from orchestrator.model.journal import Entry
+from orchestrator.ports import RunRow
+from orchestrator.status import RunStatus
+
+_ENTRY: Final = "SELECT seq, run, at, epoch, kind, step, attempt, data, digest FROM entries WHERE run = ?"
+_RUN: Final = """SELECT run, created, runbook, plan, genesis, head,
+    (SELECT digest FROM entries WHERE entries.run = runs.run ORDER BY seq DESC LIMIT 1),
+    (SELECT data FROM entries WHERE entries.run = runs.run AND kind = 'run' ORDER BY seq DESC LIMIT 1)
+    FROM runs LEFT JOIN owners USING (run)"""
+
+
+class _StoredRun(NamedTuple):
+    """A run as ``_RUN`` finds it."""
+
+    run: str
+    created: float
+    runbook: str
+    plan: str
+    genesis: str
+    head: str | None
+    last: str | None
+    status: str | None
+
+
+class _Owner(NamedTuple):
+    """The run's part that changes: who owns it, and the digest that its chain ends with."""
+
+    epoch: int
+    head: str
+
+
+class SqliteJournal:
+    """A journal file; made, with its folders, when it is not there. Any thread may call it; close it at the end.
+
+    Raises:
+        JournalError: from every method, when the file cannot be read or written, or is damaged.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._one_at_a_time = threading.Lock()
+        self._db = open_file(path)
+
+    def close(self) -> None:
+        """Give the file back; a second time does nothing."""
+        with self._one_at_a_time:
+            self._db.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def create(self, run: str, plan: str, runbook: str, at: float) -> None:
+        """Record a new run with its plan's JSON."""
+        begin = genesis(run, float(at) + 0.0, runbook, plan)
+        with self._transaction("BEGIN IMMEDIATE", f"record run {run}") as db:
+            if db.execute("SELECT 1 FROM runs WHERE run = ?", (run,)).fetchone():
+                raise JournalError(
+                    f"cannot record run {run}: the journal has a run of that name", remedy="give it another name"
+                )
+            db.execute(
+                "INSERT INTO runs (run, created, runbook, plan, genesis) VALUES (?, ?, ?, ?, ?)",
+                (run, float(at) + 0.0, runbook, plan, begin),
+            )
+            db.execute("INSERT INTO owners (run, epoch, head) VALUES (?, 0, ?)", (run, begin))
+
+    def take(self, run: str) -> int:
+        """Become the owner of the run: a new epoch, greater than every one before. Older epochs are fenced."""
+        purpose = f"take run {run}"
+        with self._transaction("BEGIN IMMEDIATE", purpose) as db:
+            owner = self._owner(db, run, purpose)
+            self._last(db, run, owner, purpose)
+            db.execute("UPDATE owners SET epoch = ? WHERE run = ?", (owner.epoch + 1, run))
+            return owner.epoch + 1
+
+    def epoch(self, run: str) -> int:
+        """The epoch of the run's owner; 0 before the first ``take``."""
+        purpose = f"look up who owns run {run}"
+        with self._transaction("BEGIN", purpose) as db:
+            return self._owner(db, run, purpose).epoch
+
+    def append(self, entry: Entry) -> Entry:
+        """Write an entry, and return it with its ``seq``. It is on disk then.
+
+        Raises:
+            Fenced: the entry's epoch is not the run's any more (0, a person's, always passes).
+        """
+        purpose = f"append to run {entry.run}"
+        with self._transaction("BEGIN IMMEDIATE", purpose) as db:
+            owner = self._owner(db, entry.run, purpose)
+            if entry.epoch not in (0, owner.epoch):
+                raise Fenced(f"run {entry.run} has a newer owner (epoch {owner.epoch}, ours was {entry.epoch})")
+            self._last(db, entry.run, owner, purpose)
+            seq = int(db.execute("SELECT coalesce(max(seq), 0) + 1 FROM entries").fetchone()[0])
+            row = stored(entry, seq, owner.head)
+            db.execute(
+                "INSERT INTO entries (seq, run, at, epoch, kind, step, attempt, data, digest) "
+                "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                row,
+            )
+            db.execute("UPDATE owners SET head = ? WHERE run = ?", (row.digest, entry.run))
+        return entry.model_copy(update={"seq": seq})
+
+    def entries(self, run: str, after: int = 0) -> Sequence[Entry]:
+        """The run's entries with a ``seq`` above ``after``, in order."""
+        purpose = f"read run {run}"
+        with self._transaction("BEGIN", purpose) as db:
+            owner = self._owner(db, run, purpose)
+            before = self._before(db, run, after, purpose)
+            rows = [StoredEntry(*row) for row in db.execute(f"{_ENTRY} AND seq > ? ORDER BY seq", (run, after))]
+            trouble = flaw(before, rows, owner.head)
+            if trouble is None and any(row.epoch > owner.epoch for row in rows):
+                trouble = "an entry is of an epoch that nobody has taken"
+            if trouble:
+                raise damaged(purpose, self._path, trouble)
+        return [row.entry() for row in rows]
+
+    def runs(self) -> Sequence[RunRow]:
+        """All runs, the newest first."""
+        with self._transaction("BEGIN", "list the runs") as db:
+            return [self._run_row(row) for row in db.execute(f"{_RUN} ORDER BY number DESC")]
+
+    def run(self, run: str) -> RunRow:
+        """One run, by its name or an unambiguous beginning of it.
+
+        Raises:
+            InputError: there is none, or several.
+        """
+        with self._transaction("BEGIN", f"look up run {run}") as db:
+            exact = db.execute(f"{_RUN} WHERE run = ?", (run,)).fetchall()
+            rows = (
+                exact
+                or db.execute(
+                    f"{_RUN} WHERE substr(run, 1, length(:run)) = :run AND :run <> '' ORDER BY number DESC",
+                    {"run": run},
+                ).fetchall()
+            )
+            if len(rows) == 1:
+                return self._run_row(rows[0])
+            newest = [str(row[0]) for row in db.execute("SELECT run FROM runs ORDER BY number DESC LIMIT 5")]
+        raise InputError([_not_one(run, [str(row[0]) for row in rows], newest)])
+
+    @contextmanager
+    def _transaction(self, begin: Literal["BEGIN", "BEGIN IMMEDIATE"], purpose: str) -> Iterator[sqlite3.Connection]:
+        with self._one_at_a_time, translated(purpose, self._path):
+            self._db.execute(begin)
+            try:
+                yield self._db
+                self._db.execute("COMMIT")
+            except BaseException:
+                if self._db.in_transaction:
+                    self._db.execute("ROLLBACK")
+                raise
+
+    def _owner(self, db: sqlite3.Connection, run: str, purpose: str) -> _Owner:
+        row = db.execute("SELECT epoch, head FROM owners WHERE run = ?", (run,)).fetchone()
+        if row is None:
+            raise JournalError(
+                f"cannot {purpose}: the journal {self._path} has no run of that name",
+                remedy="is it the same journal file as before?",
+            )
+        return _Owner(*row)
+
+    def _last(self, db: sqlite3.Connection, run: str, owner: _Owner, purpose: str) -> None:
+        """Refuse to go on with a chain whose end is not the recorded one."""
+        row = db.execute(f"{_ENTRY} ORDER BY seq DESC LIMIT 1", (run,)).fetchone()
+        if row is None:
+            whole = owner.head == self._genesis(db, run, purpose)
+        else:
+            last = StoredEntry(*row)
+            whole = last.digest == owner.head and last.epoch <= owner.epoch
+        if not whole:
+            raise damaged(purpose, self._path, f"the last entries of run {run} are missing")
+
+    def _before(self, db: sqlite3.Connection, run: str, after: int, purpose: str) -> str:
+        """The digest that the first entry above ``after`` is chained to."""
+        row = db.execute(
+            "SELECT digest FROM entries WHERE run = ? AND seq <= ? ORDER BY seq DESC LIMIT 1", (run, after)
+        ).fetchone()
+        return self._genesis(db, run, purpose) if row is None else str(row[0])
+
+    def _genesis(self, db: sqlite3.Connection, run: str, purpose: str) -> str:
+        row = db.execute("SELECT run, created, runbook, plan FROM runs WHERE run = ?", (run,)).fetchone()
+        if row is None:
+            raise damaged(purpose, self._path, f"the plan of run {run} is missing")
+        return genesis(*row)
+
+    def _run_row(self, row: Sequence[Any]) -> RunRow:
+        found = _StoredRun(*row)
+        purpose = f"read run {found.run}"
+        if genesis(found.run, found.created, found.runbook, found.plan) != found.genesis:
+            raise damaged(purpose, self._path, "its plan was changed")
+        if found.head != (found.last or found.genesis):
+            raise damaged(purpose, self._path, "its last entries are missing")
+        try:
+            status = RunStatus.PLANNED if found.status is None else RunStatus(json.loads(found.status)["status"])
+        except (ValueError, KeyError, TypeError) as error:
+            raise damaged(purpose, self._path, "its status is none that a run can have") from error
+        return RunRow(run=found.run, created=found.created, runbook=found.runbook, status=str(status), plan=found.plan)
+
+
+def _not_one(run: str, found: Sequence[str], newest: Sequence[str]) -> Problem:
+    if found:
+        return Problem(f"{len(found)} runs begin with {run!r}: {', '.join(found[:5])}", "write more of the name")
+    if newest:
+        return Problem(f"the journal has no run {run!r}", f"the newest are {', '.join(newest)}")
+    return Problem(f"the journal has no run {run!r}", "it is empty: start a run first")

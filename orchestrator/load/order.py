@@ -1,0 +1,157 @@
+"""The order of a runbook's steps: names that are there once, no circles, and a return of what was done before."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+from orchestrator.load.node import MappingNode, Name, Node, SequenceNode, child, name_at, names_at, place_of
+from orchestrator.load.problems import Problems, meant, quote
+
+_REVERSIBLE: Final = ("traffic.shift", "smtp.drain")
+
+
+def check_order(root: MappingNode, problems: Problems) -> None:
+    """Report steps that cannot be told apart, put in an order, or returned."""
+    found = child(root, "steps")
+    if isinstance(found, SequenceNode):
+        _Order(found.items, problems).check()
+
+
+class _Order:
+    def __init__(self, nodes: tuple[Node, ...], problems: Problems) -> None:
+        self._problems = problems
+        self._nodes: dict[str, Node] = {}
+        self._needs: dict[str, tuple[str, ...]] = {}
+        self._complete = True
+        """Whether every step has a name; else a name that is not there may be one of theirs."""
+        above: str | None = None
+        for node in nodes:
+            above = self._take(node, above)
+
+    def _take(self, node: Node, above: str | None) -> str | None:
+        name = name_at(node, "id")
+        if name is None:
+            self._complete = False
+            return above
+        if name.text in self._nodes:
+            first = place_of(self._nodes[name.text], "id")
+            message = f"cannot tell two steps apart: {quote(name.text)} stands in line {first.line} already"
+            self._problems.add(name.place, message, "give one of them another id")
+            return name.text
+        stated = child(node, "needs")
+        default = (above,) if above else ()
+        listed = tuple(need.text for need in names_at(node, "needs"))
+        self._needs[name.text] = default if stated is None else listed
+        self._nodes[name.text] = node
+        return name.text
+
+    def check(self) -> None:
+        """Every rule of the order."""
+        for step, node in self._nodes.items():
+            for need in names_at(node, "needs"):
+                self._known(step, need)
+        if self._circles():
+            return  # what is done before what, nobody can say
+        for step, node in self._nodes.items():
+            if (kind := name_at(node, "do")) is not None and kind.text == "return":
+                self._check_return(step, list(names_at(node, "steps")))
+
+    def _known(self, step: str, name: Name) -> bool:
+        if name.text in self._nodes:
+            return True
+        if self._complete:
+            message = f"cannot use step {quote(step)}: there is no step {quote(name.text)}"
+            self._problems.add(name.place, message, meant(name.text, self._nodes, "steps"))
+        return False
+
+    def _circles(self) -> bool:
+        unordered = _unordered(self._needs)
+        reported: set[str] = set()
+        for step in unordered:
+            circle = [] if step in reported else _circle(step, self._needs)
+            reported.update(circle)
+            if circle:
+                message = f"cannot order the steps: {' needs '.join(quote(name) for name in circle)}"
+                self._problems.add(place_of(self._nodes[step], "needs"), message, "break the circle in 'needs'")
+        return bool(unordered)
+
+    def _check_return(self, step: str, names: list[Name]) -> None:
+        before = _ancestors(step, self._needs)
+        returned: list[str] = []
+        for name in names:
+            if self._known(step, name) and self._returnable(step, name, before, returned):
+                returned.append(name.text)
+
+    def _returnable(self, step: str, name: Name, before: set[str], returned: list[str]) -> bool:
+        kind = name_at(self._nodes[name.text], "do")
+        if kind is None:
+            return False
+        what = f"cannot return {quote(name.text)} in step {quote(step)}"
+        if kind.text not in _REVERSIBLE:
+            remedy = f"only {' and '.join(_REVERSIBLE)} can be returned"
+            self._problems.add(name.place, f"{what}: {quote(kind.text)} changes nothing that could be", remedy)
+        elif name.text not in before:
+            remedy = "name a step above it, or one that its 'needs' lead to"
+            self._problems.add(name.place, f"{what}: it is not certain to be done before", remedy)
+        elif name.text in returned:
+            self._problems.add(name.place, f"{what}: it is returned already", "name it once")
+        elif later := next((done for done in returned if done in _ancestors(name.text, self._needs)), None):
+            message = f"{what}: it was done after {quote(later)}, so it must be returned before it"
+            self._problems.add(name.place, message, "name the last step of the way out first")
+        else:
+            return True
+        return False
+
+
+def _ancestors(step: str, needs: Mapping[str, tuple[str, ...]]) -> set[str]:
+    """Every step that is done before ``step``."""
+    found: set[str] = set()
+    waiting = list(needs.get(step, ()))
+    while waiting:
+        name = waiting.pop()
+        if name not in found:
+            found.add(name)
+            waiting += needs.get(name, ())
+    return found
+
+
+def _unordered(needs: Mapping[str, tuple[str, ...]]) -> list[str]:
+    """The steps that stand in a circle or wait for one (Kahn's algorithm leaves them over)."""
+    waits = {step: {need for need in wanted if need in needs} for step, wanted in needs.items()}
+    wanted_by: dict[str, list[str]] = {}
+    for step, wanted in waits.items():
+        for need in wanted:
+            wanted_by.setdefault(need, []).append(step)
+    free = [step for step, wanted in waits.items() if not wanted]
+    while free:
+        done = free.pop()
+        del waits[done]
+        for step in wanted_by.get(done, ()):
+            waits[step].discard(done)
+            if not waits[step]:
+                free.append(step)
+    return list(waits)
+
+
+def _circle(step: str, needs: Mapping[str, tuple[str, ...]]) -> list[str]:
+    """The way from ``step`` back to itself; empty where there is none."""
+    came_from: dict[str, str] = {}
+    waiting = [step]
+    while waiting:
+        name = waiting.pop(0)
+        for need in needs.get(name, ()):
+            if need == step:
+                return _way(step, name, came_from)
+            if need not in came_from:
+                came_from[need] = name
+                waiting.append(need)
+    return []
+
+
+def _way(step: str, last: str, came_from: Mapping[str, str]) -> list[str]:
+    way = [step]
+    while last != step:
+        way.insert(1, last)
+        last = came_from[last]
+    return [*way, step]

@@ -1,0 +1,20 @@
+"""The version of a file's language."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from orchestrator.load.node import MappingNode, ScalarNode, child
+from orchestrator.load.problems import Problems
+
+READABLE: Final = 1
+
+
+def check_version(root: MappingNode, problems: Problems) -> bool:
+    """Whether this program can read the file at all; when its language is newer that is the one thing to say."""
+    node = child(root, "version")
+    if not isinstance(node, ScalarNode) or not isinstance(node.value, int) or node.value <= READABLE:
+        return True  # a wrong one is the schema's to report
+    message = f"cannot read version {node.text[:20]} of this language: this failover reads version {READABLE}"
+    problems.add(node.place, message, "update failover")
+    return False

@@ -1,0 +1,37 @@
+"""The journal's entries: everything that happened in a run, from which everything else is derived."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field, JsonValue
+
+from orchestrator.model.value import Value
+
+EntryKind = Literal["run", "step", "intent", "outcome", "verdict", "approval", "progress"]
+
+
+class Entry(Value):
+    """One line of the journal.
+
+    ========  ===============================================================================
+    kind      data
+    ========  ===============================================================================
+    run       status, reason: the run's new status
+    step      status, reason: the step's new status
+    intent    start, to, waypoint, direction: written before converge touches anything
+    outcome   result, reason: written after it
+    verdict   a ``Verdict``
+    approval  by, note, ahead
+    progress  text and numbers, at most one a second
+    ========  ===============================================================================
+    """
+
+    seq: int = Field(default=0, description="Set by the journal: counts the entries of all runs.")
+    run: str
+    at: float = Field(description="Unix time.")
+    epoch: int = Field(description="Which owner of the run wrote it; 0 for people.")
+    kind: EntryKind
+    step: str = ""
+    attempt: int = 0
+    data: dict[str, JsonValue] = Field(default_factory=dict)

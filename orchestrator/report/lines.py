@@ -1,0 +1,168 @@
+"""A run as plain lines, one for each event that says something, for logs and for output that is no terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from datetime import datetime
+from typing import Final
+
+from orchestrator.model.check import Judgement
+from orchestrator.model.journal import Entry
+from orchestrator.model.plan import Plan, PlannedStep
+from orchestrator.model.units import format_duration
+from orchestrator.ports import Clock
+from orchestrator.report.account import GUARD, Account, Finding, parameters_text
+from orchestrator.report.advice import advice
+from orchestrator.report.sheet import one_line
+from orchestrator.status import RunStatus, StepStatus
+
+PROGRESS_EVERY: Final = 5.0
+"""Seconds between two lines of one step's progress."""
+FINDING_EVERY: Final = 60.0
+"""Seconds between two lines of the same finding while it stays bad."""
+_QUIET: Final = frozenset({StepStatus.CONVERGING, StepStatus.VERIFYING})
+"""Where waypoints and verdicts say it better."""
+_SETTLED: Final = frozenset({StepStatus.DONE, StepStatus.UNDONE, StepStatus.FAILED, StepStatus.STUCK})
+_WORD: Final = 11
+"""As wide as the longest status."""
+
+
+class LineReport:
+    """Hands a line (without its end) to ``write`` for each event that says something.
+
+    Progress comes at most every five seconds for each step, and the last one always before what ends it. A guard
+    speaks when it changes its mind. Times of day are local, from the entries.
+
+    ``so_far`` is what the journal holds already when a run is taken up again, or approved ahead; it is known, not said.
+    """
+
+    def __init__(self, plan: Plan, write: Callable[[str], None], clock: Clock, so_far: Iterable[Entry] = ()) -> None:
+        self._write = write
+        self._clock = clock
+        self._account = Account(plan, so_far)
+        self._steps = {step.id: step for step in plan.steps}
+        self._column = max(len("run"), *(len(step.id) for step in plan.steps))
+        self._spoke: dict[str, float] = {}
+        self._waiting: dict[str, Entry] = {}
+        self._found: dict[tuple[str, str, str], tuple[Judgement, float]] = {}
+
+    def entry(self, entry: Entry) -> None:
+        """Write what ``entry`` says, if it says something."""
+        before = self._account.state.step(entry.step).status
+        self._flush(entry)
+        self._account.add(entry)
+        if entry.kind == "progress":
+            self._progress(entry)
+            return
+        for word, text in self._events(entry, before):
+            self._line(entry.at, entry.step, word, text)
+
+    def _progress(self, entry: Entry) -> None:
+        now = self._clock.monotonic()
+        if now - self._spoke.get(entry.step, -PROGRESS_EVERY) < PROGRESS_EVERY:
+            self._waiting[entry.step] = entry
+            return
+        self._say_progress(entry, now)
+
+    def _flush(self, entry: Entry) -> None:
+        """Say the progress that still waits, of the entry's step, or of all where the run itself changes."""
+        if entry.kind not in {"run", "step", "intent", "outcome"}:
+            return
+        for name in list(self._waiting) if entry.kind == "run" else [entry.step]:
+            if name in self._waiting:
+                self._say_progress(self._waiting[name], self._clock.monotonic())
+
+    def _say_progress(self, entry: Entry, now: float) -> None:
+        self._waiting.pop(entry.step, None)
+        self._spoke[entry.step] = now
+        status = self._account.state.step(entry.step).status
+        self._line(entry.at, entry.step, status, str(entry.data.get("text", "")))
+
+    def _events(self, entry: Entry, before: StepStatus) -> Iterator[tuple[str, str]]:
+        match entry.kind:
+            case "run":
+                yield from self._run(entry)
+            case "step":
+                yield from self._step(entry, before)
+            case "intent":
+                yield from self._intent(entry)
+            case "outcome" if entry.data.get("result") == "stopped":
+                yield "stopped", str(entry.data.get("reason", ""))
+            case "verdict":
+                yield from self._verdict(entry)
+            case "approval":
+                note = f": {entry.data['note']}" if entry.data.get("note") else ""
+                ahead = ", given ahead" if entry.data.get("ahead") else ""
+                yield "approved", f"by {entry.data.get('by', '')}{ahead}{note}"
+            case _:
+                pass
+
+    def _run(self, entry: Entry) -> Iterator[tuple[str, str]]:
+        status, reason = RunStatus(str(entry.data["status"])), str(entry.data.get("reason", ""))
+        if status is RunStatus.RUNNING and not reason and self._account.state.began == entry.at:
+            plan = self._account.plan
+            reason = f"{entry.run}: {plan.runbook.runbook} {parameters_text(plan)}".strip()
+        if status is RunStatus.DONE and not reason:
+            reason = f"took {format_duration(self._account.elapsed(entry.at))}"
+        yield status, reason
+        for order in advice(self._account):
+            yield "next", f"{order.command}  ({order.effect})"
+
+    def _step(self, entry: Entry, before: StepStatus) -> Iterator[tuple[str, str]]:
+        status, reason = StepStatus(str(entry.data["status"])), str(entry.data.get("reason", ""))
+        self._forget(entry.step)
+        if status in _QUIET or (status is StepStatus.UNDOING and not reason):
+            return
+        if status is StepStatus.GATING and before is not StepStatus.GATING:
+            planned = self._steps.get(entry.step)
+            again = f" (attempt {entry.attempt})" if entry.attempt > 1 else ""
+            begins = before in {StepStatus.PENDING, StepStatus.FAILED, StepStatus.STUCK, StepStatus.UNDONE}
+            does = _does(planned) + again if planned is not None and begins else ""
+            yield status, ": ".join(part for part in (does, reason) if part)
+            return
+        took = self._account.took(entry.step, entry.at)
+        if status in _SETTLED and took is not None:
+            reason = f"{reason} (took {format_duration(took)})" if reason else f"took {format_duration(took)}"
+        yield status, reason
+
+    def _intent(self, entry: Entry) -> Iterator[tuple[str, str]]:
+        self._forget(entry.step)
+        label, direction = str(entry.data.get("waypoint", "")), str(entry.data.get("direction", "out"))
+        towards = {"back": f"back: {label}", "undo": label}.get(direction, f"to {label}")
+        # The intent is written before the status that it leads to.
+        status = StepStatus.UNDOING if direction == "undo" else StepStatus.CONVERGING
+        if label:
+            yield status, towards
+
+    def _verdict(self, entry: Entry) -> Iterator[tuple[str, str]]:
+        gate = str(entry.data.get("gate", ""))
+        if gate != GUARD:
+            self._waiting.pop(entry.step, None)  # how far the check was; now it has its verdict
+        found = self._account.guards[-1] if gate == GUARD else self._account.step(entry.step).findings[-1]
+        if self._is_news(found):
+            where = f"{gate} {found.verdict.check}" if gate not in {"", "checks"} else found.verdict.check
+            yield found.verdict.judgement, f"{where}: {found.verdict.reason}"
+
+    def _is_news(self, found: Finding) -> bool:
+        key, now = (found.step, found.gate, found.verdict.check), self._clock.monotonic()
+        if found.gate == GUARD:
+            key = ("", found.gate, found.verdict.check)
+        judgement, since = self._found.get(key, (None, now))
+        if judgement is found.verdict.judgement and (found.verdict.passed or now - since < FINDING_EVERY):
+            return False
+        self._found[key] = (found.verdict.judgement, now)
+        return True
+
+    def _forget(self, step: str) -> None:
+        """After something happened to the step, the same finding is news again."""
+        for key in [key for key in self._found if key[0] == step and key[1] != GUARD]:
+            del self._found[key]
+
+    def _line(self, at: float, step: str, word: str, text: str) -> None:
+        clock = datetime.fromtimestamp(at).astimezone().strftime("%H:%M:%S")
+        name = one_line(step or "run")
+        self._write(f"{clock}  {name:<{self._column}}  {word:<{_WORD}}  {one_line(text)}".rstrip())
+
+
+def _does(planned: PlannedStep) -> str:
+    return f"takes {planned.returns} back" if planned.returns is not None else planned.step.do

@@ -1,0 +1,63 @@
+"""The live view of a run on a terminal: one tree, redrawn in place, which stays when the run ends."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterable
+from types import TracebackType
+from typing import Final, Self
+
+from rich.console import Console, RenderableType
+from rich.live import Live
+from rich.text import Text
+
+from orchestrator.model.journal import Entry
+from orchestrator.model.plan import Plan
+from orchestrator.ports import Clock
+from orchestrator.report.account import Account
+from orchestrator.report.sheet import Page, Sheet
+from orchestrator.report.tree import run_tree
+
+_REDRAWS: Final = 8
+"""A second: fast enough to look alive, slow enough for a terminal behind ssh."""
+
+
+class LiveReport:
+    """Draws the run on ``console`` while it is open, at most eight times a second.
+
+    Entries may come faster; times tick between them. Where the console is no terminal, only the last state is
+    written, when it closes; ``LineReport`` is the better choice there.
+
+    ``so_far`` is what the journal holds already when a run is taken up again, or approved ahead.
+    """
+
+    def __init__(self, plan: Plan, console: Console, clock: Clock, so_far: Iterable[Entry] = ()) -> None:
+        self._console = console
+        self._clock = clock
+        self._account = Account(plan, so_far)
+        self._lock = threading.Lock()  # rich redraws in a thread of its own
+        self._closed = False
+        self._live = Live(console=console, get_renderable=self._draw, refresh_per_second=_REDRAWS)
+
+    def __enter__(self) -> Self:
+        self._live.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._closed = True  # the last picture is whole, however small the terminal
+        self._live.stop()
+
+    def entry(self, entry: Entry) -> None:
+        """Take the run's next entry in; it is seen at the next redraw."""
+        with self._lock:
+            self._account.add(entry)
+
+    def _draw(self) -> RenderableType:
+        return Page(self._lines)
+
+    def _lines(self, sheet: Sheet) -> list[Text]:
+        height = self._console.size.height - 1 if self._console.is_terminal and not self._closed else None
+        with self._lock:
+            return list(run_tree(self._account, self._clock.now(), height).build(sheet))

@@ -1,0 +1,168 @@
+"""Runs for machines, as JSON, and the two texts of ``failover status``.
+
+A run's record (``run_record``) has these keys, and will keep them::
+
+    run, runbook, parameters, checksum    what was run; the checksum is the plan's
+    status, reason                        of the run (see ``orchestrator.status``)
+    began, ended                          RFC 3339 in UTC; null before, or while it can still go on
+    seconds                               from began to the last entry
+    steps                                 in the plan's order, each:
+        id, do, returns                   returns: the step that this part of a return takes back, or null
+        status, reason, attempt
+        began, seconds                    from its first gate until it was settled; null before
+        progress, numbers                 its last words, and their numbers (a drain: sessions, open, idle, …)
+        approved_by                       null where nobody has
+        verdicts                          each: at, gate, check, judgement, reason, samples, metrics, waypoint, attempt
+    guards                                verdicts of the guards, as above
+    next                                  commands that a person can type once nobody works on the run
+
+With ``--json`` a run writes one ``entry_record`` a line while it goes (it has the key ``event``), and its
+``run_record`` as the last line (it has not).
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Final
+
+from pydantic import JsonValue
+from rich.text import Text
+
+from orchestrator.model.journal import Entry
+from orchestrator.model.plan import Plan, PlannedStep
+from orchestrator.model.units import format_duration
+from orchestrator.ports import RunRow
+from orchestrator.report.account import LIVE, Account, Finding
+from orchestrator.report.advice import advice_when_left
+from orchestrator.report.sheet import Page, Sheet
+from orchestrator.report.tree import RUN_STYLES, run_tree
+from orchestrator.status import RunState, RunStatus
+
+_OVER: Final = frozenset({RunStatus.DONE, RunStatus.UNDONE, RunStatus.REFUSED, RunStatus.STUCK})
+
+Record = dict[str, JsonValue]
+
+
+def json_line(record: Mapping[str, JsonValue]) -> str:
+    """The record on one line of valid JSON; a number that JSON cannot write (NaN, infinity) is null."""
+    return json.dumps(_finite(dict(record)), ensure_ascii=False, allow_nan=False)
+
+
+def entry_record(entry: Entry) -> Record:
+    """One event: event, run, seq, at (RFC 3339), epoch, step, attempt, and in ``data`` what the journal holds."""
+    return {
+        "event": entry.kind,
+        "run": entry.run,
+        "seq": entry.seq,
+        "at": _time(entry.at),
+        "epoch": entry.epoch,
+        "step": entry.step or None,
+        "attempt": entry.attempt,
+        "data": dict(entry.data),
+    }
+
+
+def run_record(plan: Plan, row: RunRow, entries: Iterable[Entry]) -> Record:
+    """The run so far, with the keys that the module's docstring names."""
+    account = Account(plan, entries)
+    account.run = row.run
+    state = account.state
+    return {
+        "run": row.run,
+        "runbook": plan.runbook.runbook,
+        "parameters": dict(plan.parameters),
+        "checksum": plan.checksum,
+        "status": state.status.value,
+        "reason": state.reason,
+        "began": _time(state.began),
+        "ended": _time(state.at) if state.status in _OVER else None,
+        "seconds": round(account.elapsed(state.at), 3),
+        "steps": [_step_record(account, planned) for planned in plan.steps],
+        "guards": [_finding_record(found) for found in account.guards],
+        "next": [order.command for order in advice_when_left(account)],
+    }
+
+
+def runs_table(rows: Sequence[RunRow], states: Mapping[str, RunState], now: float) -> Page:
+    """All runs, a line each, as ``rows`` are ordered; ``states`` by run, where its journal has been read."""
+    return Page(lambda sheet: _table(rows, states, now, sheet) if rows else [Text("no runs yet", "dim")])
+
+
+def status_view(plan: Plan, row: RunRow, entries: Iterable[Entry], now: float) -> Page:
+    """The run as the live view shows it, once, at ``now`` (Unix time)."""
+    account = Account(plan, entries)
+    account.run = row.run
+    return run_tree(account, now)
+
+
+def _step_record(account: Account, planned: PlannedStep) -> Record:
+    step, told = account.state.step(planned.id), account.step(planned.id)
+    took = account.took(planned.id, account.state.at)
+    return {
+        "id": planned.id,
+        "do": planned.step.do,
+        "returns": planned.returns,
+        "status": step.status.value,
+        "reason": step.reason,
+        "attempt": step.attempt,
+        "began": _time(step.entered),
+        "seconds": None if took is None else round(took, 3),
+        "progress": told.made or step.progress,
+        "numbers": dict(told.numbers),
+        "approved_by": step.approved_by,
+        "verdicts": [_finding_record(found) for found in told.findings],
+    }
+
+
+def _finding_record(found: Finding) -> Record:
+    return {
+        "at": _time(found.at),
+        "gate": found.gate,
+        "check": found.verdict.check,
+        "judgement": found.verdict.judgement.value,
+        "reason": found.verdict.reason,
+        "samples": found.verdict.samples,
+        "metrics": dict(found.verdict.metrics),
+        "waypoint": found.waypoint,
+        "attempt": found.attempt,
+    }
+
+
+def _table(rows: Sequence[RunRow], states: Mapping[str, RunState], now: float, sheet: Sheet) -> list[Text]:
+    head = [Text(word, "dim") for word in ("run", "runbook", "status", "began", "took", "reason")]
+    return sheet.table([head, *(_line(row, states.get(row.run), now, sheet) for row in rows)])
+
+
+def _line(row: RunRow, state: RunState | None, now: float, sheet: Sheet) -> list[Text]:
+    status = state.status if state is not None else RunStatus(row.status)
+    began = state.began if state is not None and state.began is not None else row.created
+    took = ""
+    if state is not None and state.began is not None:
+        took = format_duration(max(0.0, (max(now, state.at) if status in LIVE else state.at) - began))
+    local = datetime.fromtimestamp(began).astimezone()
+    return [
+        Text(sheet.say(row.run)),
+        Text(sheet.say(row.runbook)),
+        Text(status, RUN_STYLES[status]),
+        Text(f"{local:%Y-%m-%d %H:%M}"),
+        Text(took),
+        Text(sheet.say(state.reason if state is not None else "")),
+    ]
+
+
+def _time(at: float | None) -> str | None:
+    """Unix time as RFC 3339 in UTC, to the millisecond."""
+    if at is None:
+        return None
+    return datetime.fromtimestamp(at, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def _finite(value: JsonValue) -> JsonValue:
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    if isinstance(value, dict):
+        return {key: _finite(inner) for key, inner in value.items()}
+    return [_finite(inner) for inner in value] if isinstance(value, list) else value

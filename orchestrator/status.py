@@ -1,0 +1,223 @@
+"""The statuses of steps and runs, and every way from one to the next.
+
+A step::
+
+    pending ──▶ gating ──▶ converging ──▶ verifying ──▶ done ──▶ undoing ──▶ undone
+                 │  ▲           │  ▲           │ │                  ▲  │
+                 │  │           │  └───────────┘ │ next waypoint    │  └──▶ stuck
+                 ▼  │           ▼                ▼                  │
+              refused          failed ◀──────────┘ ─────────────────┘
+                                 │  └──▶ gating (a new attempt)
+                                 └─────▶ skipped by ``on_failure: continue`` keeps it failed
+
+    pending ──▶ nothing: its observed state was its target        any of these ──▶ stuck
+
+A run::
+
+    planned ──▶ running ⇄ held ──▶ done
+                   │        │
+                   ├────────┴──▶ undoing ──▶ undone
+                   │                │
+                   │                └──▶ stuck
+                   ├──▶ refused     nothing had been touched
+                   └──▶ interrupted ──▶ running | undoing      resumable; also what a killed run is found as
+
+A run is a fold of its journal: ``fold`` gives the state after any prefix of its entries.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from enum import StrEnum
+from types import MappingProxyType
+from typing import Final
+
+from pydantic import Field, JsonValue
+
+from orchestrator.model.journal import Entry
+from orchestrator.model.value import Value
+
+
+class StepStatus(StrEnum):
+    """Where a step is in its life."""
+
+    PENDING = "pending"
+    GATING = "gating"
+    CONVERGING = "converging"
+    VERIFYING = "verifying"
+    DONE = "done"
+    NOTHING = "nothing"
+    REFUSED = "refused"
+    FAILED = "failed"
+    UNDOING = "undoing"
+    UNDONE = "undone"
+    STUCK = "stuck"
+
+
+class RunStatus(StrEnum):
+    """Where a run is in its life."""
+
+    PLANNED = "planned"
+    RUNNING = "running"
+    HELD = "held"
+    INTERRUPTED = "interrupted"
+    UNDOING = "undoing"
+    DONE = "done"
+    UNDONE = "undone"
+    REFUSED = "refused"
+    STUCK = "stuck"
+
+
+_S = StepStatus
+STEP_TRANSITIONS: Final = MappingProxyType(
+    {
+        _S.PENDING: frozenset({_S.GATING, _S.NOTHING}),
+        _S.GATING: frozenset({_S.CONVERGING, _S.VERIFYING, _S.DONE, _S.NOTHING, _S.REFUSED, _S.FAILED, _S.GATING}),
+        _S.CONVERGING: frozenset({_S.VERIFYING, _S.CONVERGING, _S.FAILED, _S.DONE, _S.GATING}),
+        _S.VERIFYING: frozenset({_S.CONVERGING, _S.DONE, _S.FAILED, _S.GATING}),
+        _S.DONE: frozenset({_S.UNDOING}),
+        _S.NOTHING: frozenset({_S.UNDOING}),
+        _S.REFUSED: frozenset({_S.GATING}),
+        _S.FAILED: frozenset({_S.GATING, _S.UNDOING}),
+        _S.UNDOING: frozenset({_S.UNDONE, _S.UNDOING}),
+        _S.UNDONE: frozenset({_S.GATING, _S.UNDOING}),
+        _S.STUCK: frozenset({_S.GATING, _S.UNDOING}),
+    }
+)
+_UNDOABLE: Final = frozenset({_S.GATING, _S.CONVERGING, _S.VERIFYING, _S.UNDOING, _S.FAILED})
+
+_R = RunStatus
+RUN_TRANSITIONS: Final = MappingProxyType(
+    {
+        _R.PLANNED: frozenset({_R.RUNNING, _R.REFUSED}),
+        _R.RUNNING: frozenset({_R.RUNNING, _R.HELD, _R.DONE, _R.UNDOING, _R.REFUSED, _R.INTERRUPTED, _R.STUCK}),
+        _R.HELD: frozenset({_R.RUNNING, _R.HELD, _R.UNDOING, _R.REFUSED, _R.INTERRUPTED, _R.STUCK}),
+        _R.INTERRUPTED: frozenset({_R.RUNNING, _R.UNDOING, _R.INTERRUPTED}),
+        _R.UNDOING: frozenset({_R.UNDOING, _R.UNDONE, _R.STUCK, _R.INTERRUPTED}),
+        _R.DONE: frozenset({_R.UNDOING}),
+        _R.UNDONE: frozenset(),
+        _R.REFUSED: frozenset(),
+        _R.STUCK: frozenset({_R.RUNNING, _R.UNDOING}),
+    }
+)
+
+
+def step_transition(now: StepStatus, then: StepStatus) -> StepStatus:
+    """``then``, when a step may go there from ``now``.
+
+    Raises:
+        ValueError: it may not; that is a bug in the engine, or a journal that somebody edited.
+    """
+    allowed = STEP_TRANSITIONS[now]
+    if then in allowed or (then is StepStatus.STUCK) or (then is StepStatus.UNDOING and now in _UNDOABLE):
+        return then
+    raise ValueError(f"a step cannot go from {now} to {then}")
+
+
+def run_transition(now: RunStatus, then: RunStatus) -> RunStatus:
+    """``then``, when a run may go there from ``now``.
+
+    Raises:
+        ValueError: it may not; that is a bug in the engine, or a journal that somebody edited.
+    """
+    if then in RUN_TRANSITIONS[now]:
+        return then
+    raise ValueError(f"a run cannot go from {now} to {then}")
+
+
+class StepState(Value):
+    """One step after some prefix of the journal."""
+
+    status: StepStatus = StepStatus.PENDING
+    attempt: int = 0
+    reason: str = ""
+    start: dict[str, JsonValue] | None = Field(default=None, description="Recorded before the first converge.")
+    began: float | None = Field(default=None, description="Unix time of the first intent.")
+    changed: bool = Field(default=False, description="An intent was written: the world may have been touched.")
+    in_doubt: bool = Field(default=False, description="An intent stands without its outcome: observe before acting.")
+    since: float | None = Field(default=None, description="Unix time of the last change of status.")
+    entered: float | None = Field(default=None, description="Unix time at which it left 'pending'.")
+    progress: str = ""
+    approved_by: str | None = None
+    approved_note: str = ""
+
+
+class RunState(Value):
+    """A run after some prefix of its journal."""
+
+    status: RunStatus = RunStatus.PLANNED
+    reason: str = ""
+    epoch: int = 0
+    undoing: bool = Field(default=False, description="It is on its way back; resuming goes on with that.")
+    undoing_because: str = Field(default="", description="Why it is on its way back, over interruptions too.")
+    began: float | None = None
+    at: float = 0.0
+    steps: dict[str, StepState] = Field(default_factory=dict)
+    touched: tuple[str, ...] = Field(default=(), description="Steps by their first intent; to undo, go backwards.")
+
+    def step(self, name: str) -> StepState:
+        """The step's state; a step that the journal does not know yet is pending."""
+        return self.steps.get(name, StepState())
+
+
+def fold(entries: Iterable[Entry], state: RunState | None = None) -> RunState:
+    """The run's state after ``entries``, which follow on ``state``."""
+    now = state or RunState()
+    for entry in entries:
+        now = _after(now, entry)
+    return now
+
+
+def _after(run: RunState, entry: Entry) -> RunState:
+    run = run.model_copy(update={"at": entry.at, "epoch": max(run.epoch, entry.epoch)})
+    if entry.kind == "run":
+        return _run_after(run, entry)
+    if not entry.step:
+        return run
+    update: dict[str, object] = {"steps": {**run.steps, entry.step: _step_after(run.step(entry.step), entry)}}
+    if entry.kind == "intent" and entry.step not in run.touched:
+        update["touched"] = (*run.touched, entry.step)
+    return run.model_copy(update=update)
+
+
+def _run_after(run: RunState, entry: Entry) -> RunState:
+    status = run_transition(run.status, RunStatus(str(entry.data["status"])))
+    reason = str(entry.data.get("reason", ""))
+    undoing = status is RunStatus.UNDOING or (run.undoing and status is not RunStatus.RUNNING)
+    why = reason if status is RunStatus.UNDOING else run.undoing_because
+    return run.model_copy(
+        update={
+            "status": status,
+            "reason": reason,
+            "undoing": undoing,
+            "undoing_because": why if undoing else "",
+            "began": entry.at if run.began is None else run.began,
+        }
+    )
+
+
+def _step_after(step: StepState, entry: Entry) -> StepState:
+    data = entry.data
+    if entry.kind == "step":
+        status = step_transition(step.status, StepStatus(str(data["status"])))
+        update: dict[str, object] = {
+            "status": status,
+            "reason": str(data.get("reason", "")),
+            "since": entry.at,
+            "attempt": max(step.attempt, entry.attempt),
+            "entered": step.entered if step.entered is not None else entry.at,
+            "progress": "" if status in {StepStatus.GATING, StepStatus.UNDOING} else step.progress,
+        }
+    elif entry.kind == "intent":
+        start = step.start if step.start is not None else data.get("start")
+        began = step.began if step.began is not None else entry.at
+        update = {"start": start, "began": began, "changed": True, "in_doubt": True}
+    elif entry.kind == "outcome":
+        update = {"in_doubt": False}
+    elif entry.kind == "progress":
+        update = {"progress": str(data.get("text", ""))}
+    elif entry.kind == "approval":
+        update = {"approved_by": str(data.get("by", "")), "approved_note": str(data.get("note", ""))}
+    else:
+        update = {}
+    return step.model_copy(update=update)

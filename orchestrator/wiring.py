@@ -1,0 +1,144 @@
+"""The composition root: which real thing stands behind each port.
+
+A real run, a resumed run and a test are the same engine; they differ in the objects that are put together here.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from functools import cache
+from pathlib import Path
+
+import platformdirs
+
+from orchestrator.actions.catalogue import actions_of
+from orchestrator.adapters.clock import SystemClock
+from orchestrator.adapters.command import commands_for
+from orchestrator.adapters.filelock import FileLock
+from orchestrator.adapters.haproxy import HaproxyDriver
+from orchestrator.adapters.maildir import Maildir
+from orchestrator.adapters.postfix_map import MapGateDriver
+from orchestrator.adapters.postfix_policy import PolicyGateDriver
+from orchestrator.adapters.postfix_queue import PostfixMailQueue
+from orchestrator.adapters.smtp_client import SmtpClient
+from orchestrator.checks.gate import Gatekeeper
+from orchestrator.checks.guards import GuardKeeper
+from orchestrator.engine.engine import Engine
+from orchestrator.engine.recorder import Listener, Recorder
+from orchestrator.errors import RefusedError, UnfitError
+from orchestrator.journal.sqlite import SqliteJournal
+from orchestrator.model.inventory import Inventory, PolicyGate
+from orchestrator.model.plan import Plan
+from orchestrator.model.runbook import DrainStep, Runbook, ShiftStep
+from orchestrator.planning import make_plan
+from orchestrator.ports import Clock, Inbox, Journal, Lock, MailClient, MailGate, MailQueue, TrafficSwitch
+
+
+def state_folder() -> Path:
+    """Where this machine's journal and locks live: ``FAILOVER_STATE``, else the XDG state folder."""
+    override = os.environ.get("FAILOVER_STATE")
+    return Path(override).absolute() if override else Path(platformdirs.user_state_path("failover"))
+
+
+def open_journal(path: Path | None) -> SqliteJournal:
+    """The journal in the file at ``path``, or this machine's own."""
+    return SqliteJournal(path or state_folder() / "journal.sqlite")
+
+
+def open_lock(clock: Clock) -> Lock:
+    """What keeps two orchestrators of this machine apart."""
+    return FileLock(state_folder() / "locks", clock)
+
+
+class RealOutside:
+    """The ports of an inventory, on the real systems; each is made when it is first asked for."""
+
+    def __init__(self, inventory: Inventory, clock: Clock) -> None:
+        self._inventory = inventory
+        self._client = SmtpClient(clock)
+        self._spare = tuple(sorted({pool.test_mail.sender for pool in inventory.pools.values()}))
+        self.switch: Callable[[str], TrafficSwitch] = cache(self._switch)
+        self.gate: Callable[[str], MailGate] = cache(self._gate)
+        self.queue: Callable[[str], MailQueue] = cache(self._queue)
+        self.inbox: Callable[[str], Inbox] = cache(self._inbox)
+
+    @property
+    def inventory(self) -> Inventory:
+        """See ``Outside.inventory``."""
+        return self._inventory
+
+    def mail_client(self) -> MailClient:
+        """See ``Outside.mail_client``."""
+        return self._client
+
+    def _switch(self, pool: str) -> TrafficSwitch:
+        it = self._inventory.pools[pool]
+        return HaproxyDriver(it.switch, [name for site in it.sites.values() for name in site.members])
+
+    def _gate(self, host: str) -> MailGate:
+        it = self._inventory.hosts[host]
+        if it.gate is None:
+            raise UnfitError(f"cannot drain {host}: the inventory gives it no gate", remedy=f"add hosts.{host}.gate")
+        commands = commands_for(host, it)
+        if isinstance(it.gate, PolicyGate):
+            return PolicyGateDriver(host, it.gate, commands, self._spare)
+        return MapGateDriver(host, it.gate, commands, self._spare)
+
+    def _queue(self, host: str) -> MailQueue:
+        it = self._inventory.hosts[host]
+        if it.queue is None:
+            raise UnfitError(f"cannot see the queue of {host}", remedy=f"add hosts.{host}.queue to the inventory")
+        return PostfixMailQueue(host, it.queue, commands_for(host, it))
+
+    def _inbox(self, pool: str) -> Inbox:
+        folder = self._inventory.pools[pool].test_mail.inbox
+        if folder is None:
+            raise UnfitError(
+                f"cannot see probes of pool {pool} arrive: the inventory names no inbox",
+                remedy=f"add pools.{pool}.test_mail.inbox",
+            )
+        return Maildir(Path(folder))
+
+
+async def plan_runbook(runbook: Runbook, inventory: Inventory, parameters: dict[str, str | int | float]) -> Plan:
+    """Observe the real world and plan.
+
+    Raises:
+        RefusedError: something that can be seen now would stop the run.
+    """
+    clock = SystemClock()
+    outside = RealOutside(inventory, clock)
+    return await make_plan(runbook, inventory, parameters, actions_of(runbook, outside, clock))
+
+
+def lock_names(plan: Plan) -> Sequence[str]:
+    """What a run of this plan must have for itself: its pools, named by the switch that they hang on."""
+    steps = (step for step in plan.runbook.steps if isinstance(step, ShiftStep | DrainStep))
+    pools = {step.with_.pool for step in steps}
+    switches = ((pool, plan.inventory.pools[pool].switch) for pool in sorted(pools))
+    return [f"pool {pool} at {switch.socket}:{switch.backend}" for pool, switch in switches]
+
+
+def open_engine(plan: Plan, run: str, journal: Journal, clock: Clock, listener: Listener) -> Engine:
+    """The engine for a run that the journal knows; from here on this process owns the run."""
+    outside = RealOutside(plan.inventory, clock)
+    gatekeeper = Gatekeeper(plan.runbook.checks, outside, clock)
+    guards = GuardKeeper(plan.runbook.guards, gatekeeper, outside, clock)
+    recorder = Recorder(run, journal.take(run), journal, clock, listener)
+    return Engine(plan, actions_of(plan.runbook, outside, clock), recorder, gatekeeper, guards, clock)
+
+
+def read_plan(text: str, run: str) -> Plan:
+    """The plan of a run in the journal.
+
+    Raises:
+        RefusedError: another version of this program wrote it.
+    """
+    try:
+        return Plan.model_validate_json(text)
+    except ValueError as error:
+        raise RefusedError(
+            f"cannot read the plan of run {run}: it was written by another version of failover",
+            remedy="use the version that started the run",
+        ) from error

@@ -1,0 +1,101 @@
+"""The lock that keeps two orchestrators apart, on real files."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from orchestrator.adapters.clock import SystemClock
+from orchestrator.adapters.filelock import FileLock
+from orchestrator.errors import RefusedError
+
+SINCE = 1_700_000_000.0
+
+
+class StoppedClock(SystemClock):
+    """Always the same moment."""
+
+    def now(self) -> float:
+        """Late in 2023."""
+        return SINCE
+
+
+def lock(folder: Path) -> FileLock:
+    """Another orchestrator's."""
+    return FileLock(folder / "locks", StoppedClock())
+
+
+def test_tells_who_holds_it_and_since_when(tmp_path: Path) -> None:
+    """The second one is refused, and told what is held, by whom and since when."""
+    first, second = lock(tmp_path), lock(tmp_path)
+    first.acquire(["pool:web"], "ann@ops1")
+    with pytest.raises(RefusedError, match="cannot take pool:web: ann@ops1 has held it since 2023-11-14 22:13:20 UTC"):
+        second.acquire(["pool:web"], "bob@ops2")
+    first.release()
+
+
+def test_takes_all_or_none(tmp_path: Path) -> None:
+    """Where one of several names is held, the others are let go again."""
+    first, second, third = lock(tmp_path), lock(tmp_path), lock(tmp_path)
+    first.acquire(["b"], "first")
+    with pytest.raises(RefusedError, match="cannot take b"):
+        second.acquire(["c", "b", "a"], "second")
+    third.acquire(["a", "c"], "third")
+    first.release()
+    third.release()
+
+
+def test_is_free_after_release(tmp_path: Path) -> None:
+    """Whoever comes after the release gets it, as often as that happens."""
+    for owner in ("ann", "bob", "ann"):
+        holder = lock(tmp_path)
+        holder.acquire(["run/2024 spring"], owner)
+        holder.release()
+        holder.release()
+
+
+def test_an_owner_may_take_more(tmp_path: Path) -> None:
+    """Asking again for what is held is no conflict with oneself."""
+    holder, other = lock(tmp_path), lock(tmp_path)
+    holder.acquire(["a"], "ann")
+    holder.acquire(["a", "b"], "ann")
+    with pytest.raises(RefusedError, match="cannot take b: ann"):
+        other.acquire(["b"], "bob")
+    holder.release()
+    other.acquire(["a", "b"], "bob")
+    other.release()
+
+
+def test_a_killed_owner_lets_go(tmp_path: Path) -> None:
+    """SIGKILL frees the lock at once, though the file still names the dead."""
+    program = """
+import sys, time
+from pathlib import Path
+from orchestrator.adapters.clock import SystemClock
+from orchestrator.adapters.filelock import FileLock
+FileLock(Path(sys.argv[1]), SystemClock()).acquire(["pool:smtp"], "victim")
+print("taken", flush=True)
+time.sleep(60)
+"""
+    command = [sys.executable, "-c", program, str(tmp_path / "locks")]
+    survivor = lock(tmp_path)
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as victim:
+        try:
+            assert victim.stdout is not None
+            assert victim.stdout.readline() == b"taken\n"
+            with pytest.raises(RefusedError, match="victim has held it since"):
+                survivor.acquire(["pool:smtp"], "survivor")
+        finally:
+            victim.kill()
+    survivor.acquire(["pool:smtp"], "survivor")
+    survivor.release()
+
+
+def test_a_folder_that_cannot_be_used_is_refused(tmp_path: Path) -> None:
+    """Trouble with the folder is told as one sentence with its remedy."""
+    (tmp_path / "locks").write_text("a file")
+    with pytest.raises(RefusedError, match=r"cannot lock in .* — make the folder writable"):
+        lock(tmp_path).acquire(["a"], "ann")

@@ -1,0 +1,1 @@
+"""The actions, against a simulated switch, gates and clients."""

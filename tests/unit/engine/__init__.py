@@ -1,0 +1,1 @@
+"""The engine, told in one-line stories: what happened, in which order."""

@@ -1,0 +1,1 @@
+"""The lab's parts, without starting one."""

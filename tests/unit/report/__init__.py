@@ -1,0 +1,1 @@
+"""Reports: golden texts of runs that are told entry by entry."""
