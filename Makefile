@@ -6,7 +6,7 @@ MAKEFLAGS += --no-print-directory
 
 BIN := .venv/bin
 
-.PHONY: help setup test lint format-check style types layers unit lab-test demo test-all-pythons clean
+.PHONY: help setup test lint format-check style types layers unit lab-test demo bench test-all-pythons clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */\t/' | sort | \
@@ -39,6 +39,9 @@ lab-test: setup  ## the tests against real HAProxy and Postfix on loopback
 
 demo: setup  ## a maintenance on two real sites on this machine, from plan to return
 	@scripts/demo
+
+bench: setup  ## speed, as ratios measured in one run; and the drain against its lower limit
+	@$(BIN)/python benchmarks/run.py
 
 test-all-pythons: setup  ## the unit tests on each supported Python that is here
 	@scripts/all-pythons

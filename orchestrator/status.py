@@ -2,25 +2,23 @@
 
 A step::
 
-    pending ──▶ gating ──▶ converging ──▶ verifying ──▶ done ──▶ undoing ──▶ undone
-                 │  ▲           │  ▲           │ │                  ▲  │
-                 │  │           │  └───────────┘ │ next waypoint    │  └──▶ stuck
-                 ▼  │           ▼                ▼                  │
-              refused          failed ◀──────────┘ ─────────────────┘
-                                 │  └──▶ gating (a new attempt)
-                                 └─────▶ skipped by ``on_failure: continue`` keeps it failed
+    pending ──▶ gating ──▶ converging ⇄ verifying ──▶ done        once round for each waypoint
+       │          │             │           │
+       │          ├──▶ refused  └───────────┴──▶ failed ──▶ gating      a new attempt, when the run is resumed
+       │          └──▶ failed                                           (with ``on_failure: continue`` it stays failed)
+       └──▶ nothing                                                     its observed state was its target
 
-    pending ──▶ nothing: its observed state was its target        any of these ──▶ stuck
+    any that has touched something ──▶ undoing ──▶ undone ──▶ gating    anew, with nothing recorded
+                                          └──▶ stuck                    as any may become where a person must look
 
 A run::
 
-    planned ──▶ running ⇄ held ──▶ done
-                   │        │
-                   ├────────┴──▶ undoing ──▶ undone
-                   │                │
-                   │                └──▶ stuck
-                   ├──▶ refused     nothing had been touched
-                   └──▶ interrupted ──▶ running | undoing      resumable; also what a killed run is found as
+    planned ──▶ running ──▶ done
+                 ⇅    │
+               held   ├──▶ refused         nothing had been touched
+                 │    ├──▶ interrupted     resumable, back to what it was; so is a killed run as it stands
+                 └────┴──▶ undoing ──▶ undone
+                              └──▶ stuck
 
 A run is a fold of its journal: ``fold`` gives the state after any prefix of its entries.
 """
@@ -200,6 +198,8 @@ def _step_after(step: StepState, entry: Entry) -> StepState:
     data = entry.data
     if entry.kind == "step":
         status = step_transition(step.status, StepStatus(str(data["status"])))
+        if step.status is StepStatus.UNDONE and status is StepStatus.GATING:
+            step = StepState(attempt=step.attempt)  # it begins anew: what was recorded or approved before is over
         update: dict[str, object] = {
             "status": status,
             "reason": str(data.get("reason", "")),

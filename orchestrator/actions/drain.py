@@ -14,7 +14,7 @@ The way back is the other way round: first the gate opens, then the switch gives
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -29,6 +29,12 @@ from orchestrator.model.value import Value
 from orchestrator.ports import Clock, MailGate, MailQueue, TrafficSwitch
 
 LOOK_EVERY = 0.1
+LOOK_SOON = 0.005
+"""Seconds between two looks, and while a message is about to be answered: its client's pause may be short."""
+
+AT_A_TIME = 16
+"""Sessions that are closed side by side: each must go as soon as its next MAIL is taken away."""
+
 SETTLE_WITH_TRANSACTIONS = 5.0
 SETTLE_BLIND = 30.0
 
@@ -201,7 +207,7 @@ class SmtpDrain:
 
     async def _set_gates(self, closed: Mapping[str, bool], watch: Watch) -> None:
         watch.fence()
-        await asyncio.gather(*(self._gates[host].set_closed(shut) for host, shut in closed.items()))
+        await _together(*(self._gates[host].set_closed(shut) for host, shut in closed.items()))
 
     async def _empty(self, tally: _Tally, watch: Watch) -> Outcome:
         """Look and close until no session is left, or the deadline comes."""
@@ -226,9 +232,19 @@ class SmtpDrain:
             if not blind:
                 blind = {host for host, gate in gates.items() if not gate.sees_transactions}
                 await self._set_gates(dict.fromkeys(blind, True), watch)
-            for one in looked:
+            await self._move_all(looked, tally, turned_away, blind, watch)
+            await watch.pause(LOOK_SOON if any(one.ending and not one.busy for one in looked) else LOOK_EVERY)
+
+    async def _move_all(
+        self, looked: Sequence[Assessment], tally: _Tally, turned_away: set[str], blind: set[str], watch: Watch
+    ) -> None:
+        places = asyncio.Semaphore(AT_A_TIME)
+
+        async def move(one: Assessment) -> None:
+            async with places:
                 await self._move(one, tally, turned_away, blind, watch)
-            await watch.pause(LOOK_EVERY)
+
+        await _together(*(move(one) for one in looked))
 
     async def _move(self, one: Assessment, tally: _Tally, turned_away: set[str], blind: set[str], watch: Watch) -> None:
         """Close the session when it is idle; tell it 421 at its next MAIL when it never is.
@@ -270,7 +286,7 @@ class SmtpDrain:
     async def _empty_queues(self, tally: _Tally, watch: Watch) -> Outcome:
         """Let the hosts pass on what they have accepted, as long as the deadline allows."""
         watch.fence()
-        await asyncio.gather(*(queue.flush() for queue in self._queues.values()))
+        await _together(*(queue.flush() for queue in self._queues.values()))
         while True:
             depths = await asyncio.gather(*(queue.depth() for queue in self._queues.values()))
             now = self._clock.monotonic()
@@ -297,6 +313,13 @@ class SmtpDrain:
             return self._arguments.settle
         seen = bool(gates) and all(gate.sees_transactions for gate in gates.values())
         return SETTLE_WITH_TRANSACTIONS if seen else SETTLE_BLIND
+
+
+async def _together(*writes: Awaitable[None]) -> None:
+    """Side by side, each to its end; then the first error, so that no write goes on behind the engine's back."""
+    for ended in await asyncio.gather(*writes, return_exceptions=True):
+        if isinstance(ended, BaseException):
+            raise ended
 
 
 def _is_drained(state: SiteDrain) -> bool:

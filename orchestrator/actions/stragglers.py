@@ -23,7 +23,7 @@ from typing import Literal
 
 from orchestrator.model.traffic import GateReading, Session, Transaction
 
-BUSY_AFTER = 2
+BUSY_AFTER = 8
 """A session in which so many messages ended without a moment to close it will not give one: tell it 421. One that
 was given up counts too: a client whose recipients are all refused never ends any."""
 
@@ -48,6 +48,8 @@ class Assessment:
     number: int = NO_TRANSACTION
     """The gate's number of the transaction on which ``standing`` rests."""
     busy: bool = False
+    ending: bool = False
+    """Its message has ended and is not answered yet: its next pause begins in a moment."""
     idle_for: float = 0.0
     """Seconds since the first of the looks that have shown it idle without a break."""
 
@@ -124,7 +126,14 @@ class Stragglers:
         elif memory.idle_since is None:
             memory.idle_since = look.now
         idle_for = 0.0 if memory.idle_since is None else look.now - memory.idle_since
-        return Assessment(session, standing, memory.number, memory.turns >= BUSY_AFTER, idle_for)
+        return Assessment(
+            session,
+            standing,
+            memory.number,
+            busy=memory.turns >= BUSY_AFTER,
+            ending=standing == "open" and memory.stage == "committing",
+            idle_for=idle_for,
+        )
 
     def _standing(self, look: _Look, session: Session, gate: GateReading | None, memory: _Memory) -> Standing:
         if gate is None or not gate.sees_transactions:

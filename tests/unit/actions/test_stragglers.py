@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestrator.actions.stragglers import NO_TRANSACTION, WITHHELD, Assessment, Stragglers, under_gate
+from orchestrator.actions.stragglers import BUSY_AFTER, NO_TRANSACTION, WITHHELD, Assessment, Stragglers, under_gate
 from orchestrator.model.traffic import GateReading, Session, Transaction
 
 SETTLE = 5.0
@@ -154,23 +154,40 @@ def test_the_number_to_turn_away_by() -> None:
     assert look(rules, Shown(0.3, None)).number == 0
 
 
+Event = tuple[Literal["open", "committing"], int]
+
+
+def messages(ended: int) -> list[Event]:
+    """So many whole messages, one right after the other."""
+    return [event for n in range(1, ended + 1) for event in (("open", 2 * n - 1), ("committing", 2 * n))]
+
+
 @pytest.mark.parametrize(
     ("shown", "busy"),
     [
-        ([("open", 1), ("committing", 2)], False),
-        ([("open", 1), ("committing", 2), ("open", 3)], False),
-        ([("open", 1), ("committing", 2), ("open", 3), ("committing", 4)], True),
-        ([("committing", 2), ("committing", 4)], True),
-        ([("open", 1), ("open", 1), ("open", 1)], False),
-        ([("open", 1), ("open", 2), ("open", 3)], True),
+        (messages(1), False),
+        (messages(BUSY_AFTER - 1), False),
+        ([*messages(BUSY_AFTER - 1), ("open", 100)], False),
+        (messages(BUSY_AFTER), True),
+        ([("committing", n) for n in range(1, BUSY_AFTER + 1)], True),
+        ([("open", 1)] * 2 * BUSY_AFTER, False),
+        ([("open", n) for n in range(1, BUSY_AFTER + 2)], True),
     ],
-    ids=["one message", "a second begins", "a second ends", "ends only", "one long message", "recipients refused"],
+    ids=["one", "one too few", "the last begins", "the last ends", "ends only", "one long one", "recipients refused"],
 )
-def test_a_busy_session(shown: list[tuple[Literal["open", "committing"], int]], busy: bool) -> None:
-    """A session without a pause is busy after its second message, also where none comes to its end."""
+def test_a_busy_session(shown: list[Event], busy: bool) -> None:
+    """A session is busy once so many messages have passed without a pause, also where none comes to its end."""
     rules = Stragglers(SETTLE)
     found = [look(rules, Shown(0.1 * turn, stage, number)) for turn, (stage, number) in enumerate(shown)]
     assert found[-1].busy is busy
+
+
+def test_a_message_about_to_be_answered() -> None:
+    """While a message has ended and its answer is not out, the client's pause is near; before and after it is not."""
+    rules = Stragglers(SETTLE)
+    assert not look(rules, Shown(0.0, "open", 1)).ending
+    assert look(rules, Shown(0.1, "committing", 2)).ending
+    assert not look(rules, Shown(0.2, "committing", 2, to_client=50)).ending
 
 
 def test_how_long_it_has_been_idle() -> None:
