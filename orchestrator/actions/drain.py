@@ -61,6 +61,7 @@ class _Tally:
     left: int = 0
     open: int = 0
     idle: int = 0
+    unproved: int = 0
     unknown: int = 0
     queue: int = 0
 
@@ -69,6 +70,7 @@ class _Tally:
             "sessions": self.left,
             "open": self.open,
             "idle": self.idle,
+            "unproved": self.unproved,
             "closed": self.closed,
             "told": self.told,
             "cut": self.cut,
@@ -79,8 +81,9 @@ class _Tally:
     def text(self) -> str:
         if not self.left:
             return f"0 sessions left: {self.closed} closed idle, {self.told} told 421, {self.cut} cut"
+        unproved = f" ({self.unproved} not proved yet)" if self.unproved else ""
         unknown = f", {self.unknown} unknown" if self.unknown else ""
-        return f"{self.left} sessions left: {self.open} with an open transaction, {self.idle} idle{unknown}"
+        return f"{self.left} sessions left: {self.open} with an open transaction, {self.idle} idle{unproved}{unknown}"
 
 
 class SmtpDrain:
@@ -332,6 +335,7 @@ def _gate(closed: bool) -> str:
 
 def _count(tally: _Tally, looked: Sequence[Assessment]) -> None:
     tally.left = len(looked)
-    tally.open = sum(one.standing == "open" for one in looked)
-    tally.idle = sum(one.standing == "idle" for one in looked)
+    tally.unproved = sum(one.unproved for one in looked)
+    tally.open = sum(one.standing == "open" for one in looked) - tally.unproved
+    tally.idle = sum(one.standing == "idle" for one in looked) + tally.unproved
     tally.unknown = sum(one.standing == "unknown" for one in looked)

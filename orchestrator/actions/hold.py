@@ -57,7 +57,8 @@ class Hold:
         return REACHED
 
     async def _wait(self, watch: Watch) -> None:
-        watch.hold("for an approval" if self._until == "approval" else f"for {format_duration(float(self._until))}")
+        if not watch.approval():  # given ahead
+            watch.hold("for an approval" if self._until == "approval" else f"for {format_duration(float(self._until))}")
         while True:
             if who := watch.approval():
                 watch.progress(f"approved by {who}")

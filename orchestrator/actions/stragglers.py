@@ -50,6 +50,8 @@ class Assessment:
     busy: bool = False
     ending: bool = False
     """Its message has ended and is not answered yet: its next pause begins in a moment."""
+    unproved: bool = False
+    """Its last message ended before anybody watched: it is most likely idle, which only ``settle`` or more shows."""
     idle_for: float = 0.0
     """Seconds since the first of the looks that have shown it idle without a break."""
 
@@ -126,12 +128,14 @@ class Stragglers:
         elif memory.idle_since is None:
             memory.idle_since = look.now
         idle_for = 0.0 if memory.idle_since is None else look.now - memory.idle_since
+        ended = standing == "open" and memory.stage == "committing"
         return Assessment(
             session,
             standing,
             memory.number,
             busy=memory.turns >= BUSY_AFTER,
-            ending=standing == "open" and memory.stage == "committing",
+            ending=ended and memory.withheld,
+            unproved=ended and not memory.withheld,
             idle_for=idle_for,
         )
 

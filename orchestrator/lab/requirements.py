@@ -29,11 +29,14 @@ def require_tools(*, table_gate: bool, found: Callable[[str], bool] = _found, us
     missing = {package: program for program, package in _PROGRAMS.items() if not found(program)}
     if table_gate and "postfix" not in missing and not Path(_SQLITE).exists():
         missing["postfix-sqlite"] = "the SQLite tables of Postfix"
+    if table_gate and not found("sqlite3"):
+        missing["sqlite3"] = "sqlite3"
     if missing:
         names = ", ".join(Path(program).name for program in missing.values())
         raise MissingToolError(
             f"cannot start the lab: {names} not installed",
-            remedy=f"install with: apt-get install --no-install-recommends {' '.join(sorted(missing))}",
+            remedy=f"install with: apt-get install --no-install-recommends {' '.join(sorted(missing))}"
+            " (in a checkout, 'make setup' does it without starting a mail server)",
         )
     if (os.geteuid() if user is None else user) != 0:
         raise RefusedError(

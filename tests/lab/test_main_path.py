@@ -17,6 +17,7 @@ from orchestrator.adapters.clock import SystemClock
 from orchestrator.lab.addresses import lab_addresses
 from orchestrator.lab.client import Lab
 from orchestrator.lab.ledger import Ledger
+from orchestrator.lab.processes import wait_until
 from orchestrator.load.inventory import load_inventory
 from orchestrator.wiring import RealOutside
 from tests.lab.command import INVENTORY, PROJECT, QUICK, RUNBOOK, Command, failover, maintenance
@@ -197,8 +198,9 @@ def test_bad_input_is_refused_with_one_clear_error(start_lab: StartLab, tmp_path
     elsewhere.write_text(text)
     assert "/run/no-such-socket" in refusal(*maintenance(inventory=elsewhere))
     assert world() == before
-    os.kill(lab.status().pids["edge"], signal.SIGTERM)
-    time.sleep(0.5)
+    edge = lab.status().pids["edge"]
+    os.kill(edge, signal.SIGTERM)
+    assert wait_until(lambda: not Path(f"/proc/{edge}/exe").exists(), 5.0)
     assert "HAProxy" in refusal(*maintenance())
 
 
