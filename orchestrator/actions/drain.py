@@ -259,7 +259,7 @@ class SmtpDrain:
             if self._arguments.clients == "any" and one.idle_for < POLITE_FOR:
                 return
             watch.fence()
-            if session.member in blind or await gate.turn_away(session.client, one.number or 0):
+            if session.member in blind or await gate.turn_away(session.client, one.number):
                 await self._switch.close(session)
                 tally.closed += 1
                 if session.client in turned_away:  # closed before it could be told

@@ -126,6 +126,15 @@ def test_undo_after_a_return_does_nothing() -> None:
     assert scene.levels == scene.before
 
 
+def test_what_was_returned_is_nobody_s_business_any_more() -> None:
+    """What others do with a site after its return is not taken back by an undo."""
+    scene = Scene(*OUT, back("back", "drain", "shift"))
+    scene.start()
+    scene.levels.update(shift=42, drain=17)
+    assert deeds(scene.undo()) == "run:undoing run:undone"
+    assert scene.levels == {"shift": 42, "drain": 17}
+
+
 def test_undo_after_half_a_return() -> None:
     """Only what was not returned yet is undone."""
     scene = Scene(*OUT, back("back", "drain"))

@@ -21,6 +21,16 @@ def test_an_interrupted_run_is_resumed() -> None:
     assert deeds(scene.start()) == "run:running shift-there?pass shift=75 shift=100 flows?pass run:done"
 
 
+def test_the_recorded_start_is_that_of_the_first_attempt() -> None:
+    """Every intent of a step, also after a restart half-way, carries what was there before its first one."""
+    scene = Scene(turn("shift"), by=(50, 100), levels={"shift": 4})
+    scene.start(after={2.5: scene.interrupt})
+    scene.start()
+    starts = [one.data["start"] for one in scene.journal.written if one.kind == "intent"]
+    assert starts == [{"level": 4}] * 4
+    assert scene.step("shift").start == {"level": 4}
+
+
 @pytest.mark.parametrize(("at", "asked"), [(0.5, "shift-there"), (2.5, "flows")])
 def test_a_signal_does_not_wait_for_a_measurement(at: float, asked: str) -> None:
     """A check or a look at a site's health is given up at once."""
