@@ -241,3 +241,6 @@ class Lock(Protocol):
 
     def release(self) -> None:
         """Let go of all."""
+
+    def holder(self, name: str) -> str | None:
+        """What the owner who holds it now said of itself; None when nobody holds it. Never waits."""

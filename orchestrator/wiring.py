@@ -6,9 +6,11 @@ A real run, a resumed run and a test are the same engine; they differ in the obj
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import Callable, Sequence
 from functools import cache
 from pathlib import Path
+from typing import Final
 
 import platformdirs
 
@@ -17,6 +19,7 @@ from orchestrator.adapters.clock import SystemClock
 from orchestrator.adapters.command import commands_for
 from orchestrator.adapters.filelock import FileLock
 from orchestrator.adapters.haproxy import HaproxyDriver
+from orchestrator.adapters.haproxy_socket import is_path
 from orchestrator.adapters.maildir import Maildir
 from orchestrator.adapters.postfix_map import MapGateDriver
 from orchestrator.adapters.postfix_policy import PolicyGateDriver
@@ -34,6 +37,9 @@ from orchestrator.model.runbook import DrainStep, Runbook, ShiftStep
 from orchestrator.planning import make_plan
 from orchestrator.ports import Clock, Inbox, Journal, Lock, MailClient, MailGate, MailQueue, TrafficSwitch
 
+ROOT_LOCKS: Final = Path("/run/lock/failover")
+"""Where runs of root lock, whatever home folder sudo left them with (FHS 3.0, 5.9)."""
+
 
 def state_folder() -> Path:
     """Where this machine's journal and locks live: ``FAILOVER_STATE``, else the XDG state folder."""
@@ -48,7 +54,25 @@ def open_journal(path: Path | None) -> SqliteJournal:
 
 def open_lock(clock: Clock) -> Lock:
     """What keeps two orchestrators of this machine apart."""
-    return FileLock(state_folder() / "locks", clock)
+    return FileLock(lock_folder(os.geteuid()), clock)
+
+
+def lock_folder(user: int, shared: Path = ROOT_LOCKS) -> Path:
+    """Where the locks of the user with this uid are: for root ``shared``, unless ``FAILOVER_STATE`` names a place."""
+    if user == 0 and not os.environ.get("FAILOVER_STATE") and _is_ours_alone(shared):
+        return shared
+    return state_folder() / "locks"
+
+
+def _is_ours_alone(folder: Path) -> bool:
+    """Make the folder; whether nobody else can put files into it, as its parent may be open to all (as /tmp is)."""
+    try:
+        folder.mkdir(mode=0o755, exist_ok=True)
+        found = folder.lstat()
+    except OSError:
+        return False
+    others_write = found.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
+    return stat.S_ISDIR(found.st_mode) and found.st_uid == os.geteuid() and not others_write
 
 
 class RealOutside:
@@ -113,11 +137,19 @@ async def plan_runbook(runbook: Runbook, inventory: Inventory, parameters: dict[
 
 
 def lock_names(plan: Plan) -> Sequence[str]:
-    """What a run of this plan must have for itself: its pools, named by the switch that they hang on."""
+    """What a run of this plan must have for itself: its pools, as their switch knows them.
+
+    Inventories may call one backend by different names, and reach one socket by different paths.
+    """
     steps = (step for step in plan.runbook.steps if isinstance(step, ShiftStep | DrainStep))
     pools = {step.with_.pool for step in steps}
-    switches = ((pool, plan.inventory.pools[pool].switch) for pool in sorted(pools))
-    return [f"pool {pool} at {switch.socket}:{switch.backend}" for pool, switch in switches]
+    switches = (plan.inventory.pools[pool].switch for pool in pools)
+    return sorted({f"pool at {_place(switch.socket)}:{switch.backend}" for switch in switches})
+
+
+def _place(socket: str) -> str:
+    """A switch's socket by its one name: a path without links, or host:port as it is written."""
+    return str(Path(socket).resolve()) if is_path(socket) else socket
 
 
 def open_engine(plan: Plan, run: str, journal: Journal, clock: Clock, listener: Listener) -> Engine:

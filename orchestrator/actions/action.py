@@ -7,7 +7,8 @@ An action answers three questions and does one thing:
 * ``route``: by which waypoints does one get from here to there? Pure.
 * ``converge``: move the world to one waypoint. The only write. Idempotent.
 
-Nobody writes an undo: it is ``converge`` along ``route`` back to what was observed at the start.
+Nobody writes an undo: it is ``converge`` back to what was observed at the start; along ``route`` for a planned return,
+in one move after a failure.
 """
 
 from __future__ import annotations

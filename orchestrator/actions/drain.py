@@ -15,12 +15,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import ClassVar
 
 from orchestrator.actions.action import REACHED, Outcome, Watch, Waypoint
 from orchestrator.actions.stragglers import Assessment, Stragglers, under_gate
-from orchestrator.errors import OutsideError
+from orchestrator.actions.tally import Tally
+from orchestrator.errors import OutsideError, UnreachableError
 from orchestrator.model.inventory import Pool
 from orchestrator.model.runbook import DrainArguments
 from orchestrator.model.traffic import Admin, GateReading, Intake, MemberReading
@@ -35,11 +36,20 @@ LOOK_SOON = 0.005
 AT_A_TIME = 16
 """Sessions that are closed side by side: each must go as soon as its next MAIL is taken away."""
 
-SETTLE_WITH_TRANSACTIONS = 5.0
+SETTLE_WITH_TRANSACTIONS = 10.0
 SETTLE_BLIND = 30.0
 
 POLITE_FOR = 5.0
 """Seconds that a session between two messages has to hear its 421, where ``clients: any`` wants it told."""
+
+TELL_AGAIN = 5.0
+"""Seconds after which a session that is still there is turned away again: a gate that was restarted has forgotten."""
+
+PATIENCE = 5.0
+"""Seconds for which a gate or the switch may be out of reach, as while it is restarted."""
+
+CUT_WITHIN = 5.0
+"""Seconds in which a session that was cut must be gone."""
 
 
 class SiteDrain(Value):
@@ -51,39 +61,20 @@ class SiteDrain(Value):
 
 
 @dataclass(slots=True)
-class _Tally:
-    """What a drain did to sessions, and what is left."""
+class _Emptying:
+    """What is remembered from look to look while the sessions go."""
 
-    began: float
-    closed: int = 0
-    told: int = 0
-    cut: int = 0
-    left: int = 0
-    open: int = 0
-    idle: int = 0
-    unproved: int = 0
-    unknown: int = 0
-    queue: int = 0
-
-    def numbers(self, now: float) -> dict[str, float]:
-        return {
-            "sessions": self.left,
-            "open": self.open,
-            "idle": self.idle,
-            "unproved": self.unproved,
-            "closed": self.closed,
-            "told": self.told,
-            "cut": self.cut,
-            "queue": self.queue,
-            "seconds": round(now - self.began, 3),
-        }
-
-    def text(self) -> str:
-        if not self.left:
-            return f"0 sessions left: {self.closed} closed idle, {self.told} told 421, {self.cut} cut"
-        unproved = f" ({self.unproved} not proved yet)" if self.unproved else ""
-        unknown = f", {self.unknown} unknown" if self.unknown else ""
-        return f"{self.left} sessions left: {self.open} with an open transaction, {self.idle} idle{unproved}{unknown}"
+    tally: Tally
+    rules: Stragglers | None = None
+    """Made by the first look, which shows what the gates can see."""
+    blind: set[str] = field(default_factory=set)
+    """Hosts whose gates see no transactions; these gates are closed."""
+    zeros: int = 0
+    """Looks in a row that found no session."""
+    soon: bool = False
+    """A client's pause is near."""
+    cut: set[tuple[str, str]] = field(default_factory=set)
+    """Sessions, by id and client, that were cut at the deadline."""
 
 
 class SmtpDrain:
@@ -181,7 +172,7 @@ class SmtpDrain:
         return lines
 
     async def _drain(self, to: SiteDrain, watch: Watch) -> Outcome:
-        tally = _Tally(began=self._clock.monotonic())
+        tally = Tally(began=self._clock.monotonic())
         await self._set_admin(to.members, watch)
         if self._arguments.clients == "any":
             await self._set_gates(to.gates_closed, watch)
@@ -209,97 +200,152 @@ class SmtpDrain:
             await self._switch.apply(changes)
 
     async def _set_gates(self, closed: Mapping[str, bool], watch: Watch) -> None:
-        watch.fence()
-        await _together(*(self._gates[host].set_closed(shut) for host, shut in closed.items()))
+        """Write to the gates that are not so yet; an open one may still turn single clients away."""
+        now = await self._each_gate()
+        changes = {
+            host: shut
+            for host, shut in closed.items()
+            if now[host].closed != shut or (not shut and now[host].sees_transactions)
+        }
+        if changes:
+            watch.fence()
+            await _together(*(self._gates[host].set_closed(shut) for host, shut in changes.items()))
 
-    async def _empty(self, tally: _Tally, watch: Watch) -> Outcome:
-        """Look and close until no session is left, or the deadline comes."""
-        rules: Stragglers | None = None
-        turned_away: set[str] = set()
-        blind: set[str] = set()
-        zeros = 0
+    async def _empty(self, tally: Tally, watch: Watch) -> Outcome:
+        """Look and close until no session is left, or the deadline comes; bear with what cannot be reached."""
+        work = _Emptying(tally)
+        lost: float | None = None
         while True:
-            began = self._clock.monotonic()
-            gates = await self._each_gate(looking=True)
-            sessions = await self._switch.sessions(self._members)
-            rules = rules or Stragglers(self._settle(gates))
-            now = self._clock.monotonic()
-            looked = rules.look(began, now, self._clock.now(), sessions, gates)
-            _count(tally, looked)
-            watch.progress(tally.text(), **tally.numbers(now))
-            zeros = zeros + 1 if not sessions and not await self._carried() else 0
-            if zeros >= 2:
-                return REACHED
-            if now - tally.began >= self._arguments.deadline:
-                return await self._at_deadline(looked, tally, watch)
-            if not blind:
-                blind = {host for host, gate in gates.items() if not gate.sees_transactions}
-                await self._set_gates(dict.fromkeys(blind, True), watch)
-            await self._move_all(looked, tally, turned_away, blind, watch)
-            await watch.pause(LOOK_SOON if any(one.ending and not one.busy for one in looked) else LOOK_EVERY)
+            try:
+                outcome = await self._round(work, watch)
+                lost = None
+            except UnreachableError as error:
+                now = self._clock.monotonic()
+                lost = now if lost is None else lost
+                if now - lost >= PATIENCE:
+                    raise
+                outcome, work.zeros, work.soon = None, 0, False
+                watch.progress(f"cannot look: {error.message}", **tally.numbers(now))
+            if outcome:
+                return outcome
+            await watch.pause(LOOK_SOON if work.soon else LOOK_EVERY)
 
-    async def _move_all(
-        self, looked: Sequence[Assessment], tally: _Tally, turned_away: set[str], blind: set[str], watch: Watch
-    ) -> None:
+    async def _round(self, work: _Emptying, watch: Watch) -> Outcome | None:
+        """One look, and what it allows."""
+        tally = work.tally
+        looked, gates = await self._look(work, watch)
+        now = self._clock.monotonic()
+        work.zeros = work.zeros + 1 if not looked and not await self._carried() else 0
+        if work.zeros >= 2:
+            return REACHED
+        if now - tally.began >= self._arguments.deadline:
+            return await self._at_deadline(work, watch)
+        if not work.blind and (blind := {host for host, gate in gates.items() if not gate.sees_transactions}):
+            await self._set_gates(dict.fromkeys(blind, True), watch)
+            work.blind = blind
+        await self._move_all(looked, work, watch)
+        work.soon = any(one.ending and not one.busy for one in looked)
+        return None
+
+    async def _look(self, work: _Emptying, watch: Watch) -> tuple[Sequence[Assessment], Mapping[str, GateReading]]:
+        began = self._clock.monotonic()
+        gates = await self._each_gate(looking=True)
+        sessions = await self._switch.sessions(self._members)
+        now = self._clock.monotonic()
+        work.rules = work.rules or Stragglers(self._settle(gates))
+        looked = work.rules.look(began, now, self._clock.now(), sessions, gates)
+        work.tally.count(looked)
+        watch.progress(work.tally.text(), **work.tally.numbers(now))
+        return looked, gates
+
+    async def _move_all(self, looked: Sequence[Assessment], work: _Emptying, watch: Watch) -> None:
         places = asyncio.Semaphore(AT_A_TIME)
 
         async def move(one: Assessment) -> None:
             async with places:
-                await self._move(one, tally, turned_away, blind, watch)
+                await self._move(one, work, watch)
 
         await _together(*(move(one) for one in looked))
 
-    async def _move(self, one: Assessment, tally: _Tally, turned_away: set[str], blind: set[str], watch: Watch) -> None:
+    async def _move(self, one: Assessment, work: _Emptying, watch: Watch) -> None:
         """Close the session when it is idle; tell it 421 at its next MAIL when it never is.
 
         A gate that sees transactions first takes the session's next MAIL away: one may have come since the look.
         """
-        session, gate = one.session, self._gates[one.session.member]
+        session, gate, tally = one.session, self._gates[one.session.member], work.tally
+        now = self._clock.monotonic()
         if one.standing == "idle":
             if self._arguments.clients == "any" and one.idle_for < POLITE_FOR:
                 return
             watch.fence()
-            if session.member in blind or await gate.turn_away(session.client, one.number):
+            if session.member in work.blind or await gate.turn_away(session.client, one.number):
                 await self._switch.close(session)
                 tally.closed += 1
-                if session.client in turned_away:  # closed before it could be told
-                    turned_away.remove(session.client)
-                    tally.told -= 1
-        elif (one.busy or one.standing == "unknown") and session.client not in turned_away:
+                tally.turned_away.pop(session.client, None)  # closed before it could be told
+        elif one.busy or one.standing == "unknown":
+            if now - tally.turned_away.get(session.client, float("-inf")) < TELL_AGAIN:
+                return
             watch.fence()
             if await gate.turn_away(session.client, None):
-                turned_away.add(session.client)
-                tally.told += 1
+                tally.turned_away[session.client] = now
 
-    async def _at_deadline(self, looked: Sequence[Assessment], tally: _Tally, watch: Watch) -> Outcome:
+    async def _at_deadline(self, work: _Emptying, watch: Watch) -> Outcome:
+        if self._arguments.at_deadline == "cut":
+            return await self._cut(work, watch)
         deadline = format_duration(self._arguments.deadline)
-        if self._arguments.at_deadline == "fail":
-            return Outcome(
-                reached=False,
-                reason=f"after {deadline} {tally.text()}; none was cut",
-            )
-        for one in looked:
-            watch.fence()
-            await self._switch.close(one.session)
-            tally.cut += 1
-        tally.left = 0
-        watch.progress(tally.text(), **tally.numbers(self._clock.monotonic()))
-        return REACHED
+        return Outcome(reached=False, reason=f"after {deadline} {work.tally.text()}; none was cut")
 
-    async def _empty_queues(self, tally: _Tally, watch: Watch) -> Outcome:
-        """Let the hosts pass on what they have accepted, as long as the deadline allows."""
+    async def _cut(self, work: _Emptying, watch: Watch) -> Outcome:
+        """Close what is left, and look until it is gone. With the gates closed no idle session begins anything."""
+        await self._set_gates(dict.fromkeys(self._gates, True), watch)
+        began = self._clock.monotonic()
+        while True:
+            looked, _ = await self._look(work, watch)
+            if not looked and not (carried := await self._carried()):
+                return REACHED
+            if self._clock.monotonic() - began >= CUT_WITHIN:
+                left = len(looked) or carried
+                return Outcome(reached=False, reason=f"{left} sessions are left {CUT_WITHIN:g}s after they were cut")
+            await _together(*(self._cut_one(one, work, watch) for one in looked))
+            await watch.pause(LOOK_EVERY)
+
+    async def _cut_one(self, one: Assessment, work: _Emptying, watch: Watch) -> None:
+        session, tally = one.session, work.tally
+        watch.fence()
+        await self._switch.close(session)
+        if (session.id, session.client) in work.cut:  # the switch is still at it
+            return
+        work.cut.add((session.id, session.client))
+        tally.turned_away.pop(session.client, None)
+        if one.standing == "idle":
+            tally.closed += 1
+        else:
+            tally.cut += 1
+
+    async def _empty_queues(self, tally: Tally, watch: Watch) -> Outcome:
+        """Let the hosts pass on what they have accepted: as long as the deadline says, from now on.
+
+        They can only be waited for after the sessions, which may have taken the whole of it.
+        """
+        began = self._clock.monotonic()
         watch.fence()
         await _together(*(queue.flush() for queue in self._queues.values()))
         while True:
             depths = await asyncio.gather(*(queue.depth() for queue in self._queues.values()))
+            moving = {host: d.incoming + d.active for host, d in zip(self._queues, depths, strict=True)}
             now = self._clock.monotonic()
-            tally.queue = sum(depth.incoming + depth.active for depth in depths)
+            tally.queue = sum(moving.values())
             waiting = sum(depth.deferred + depth.hold for depth in depths)
             left = f", {waiting} deferred messages stay in the queue" if waiting else ""
-            moving = f", {tally.queue} messages on their way" if tally.queue else ""
-            watch.progress(tally.text() + moving + left, **tally.numbers(now))
-            if not tally.queue or now - tally.began >= self._arguments.deadline:
+            under_way = f", {tally.queue} messages on their way" if tally.queue else ""
+            watch.progress(tally.text() + under_way + left, **tally.numbers(now))
+            if not tally.queue:
                 return REACHED
+            if now - began >= self._arguments.deadline:
+                hosts = ", ".join(host for host, messages in moving.items() if messages)
+                return Outcome(
+                    reached=False, reason=f"{tally.queue} messages still on their way in the queues of {hosts}"
+                )
             await watch.pause(LOOK_EVERY)
 
     async def _each_gate(self, *, looking: bool = False) -> dict[str, GateReading]:
@@ -312,17 +358,21 @@ class SmtpDrain:
         return sum(members[name].sessions for name in self._members)
 
     def _settle(self, gates: Mapping[str, GateReading]) -> float:
-        if self._arguments.settle is not None:
-            return self._arguments.settle
+        """What the runbook says; at least 30 s of silence where a pause inside a message looks just the same."""
+        stated = self._arguments.settle if self._arguments.settle is not None else SETTLE_WITH_TRANSACTIONS
         seen = bool(gates) and all(gate.sees_transactions for gate in gates.values())
-        return SETTLE_WITH_TRANSACTIONS if seen else SETTLE_BLIND
+        return stated if seen else max(stated, SETTLE_BLIND)
 
 
 async def _together(*writes: Awaitable[None]) -> None:
-    """Side by side, each to its end; then the first error, so that no write goes on behind the engine's back."""
-    for ended in await asyncio.gather(*writes, return_exceptions=True):
-        if isinstance(ended, BaseException):
-            raise ended
+    """Side by side, each to its end; then the first error, so that no write goes on behind the engine's back.
+
+    What is only out of reach comes last: it may be tried again, and a ``Stop`` must not get lost in that.
+    """
+    ended = await asyncio.gather(*writes, return_exceptions=True)
+    errors = [one for one in ended if isinstance(one, BaseException)]
+    for error in sorted(errors, key=lambda one: isinstance(one, UnreachableError)):
+        raise error
 
 
 def _is_drained(state: SiteDrain) -> bool:
@@ -331,11 +381,3 @@ def _is_drained(state: SiteDrain) -> bool:
 
 def _gate(closed: bool) -> str:
     return "closed" if closed else "open"
-
-
-def _count(tally: _Tally, looked: Sequence[Assessment]) -> None:
-    tally.left = len(looked)
-    tally.unproved = sum(one.unproved for one in looked)
-    tally.open = sum(one.standing == "open" for one in looked) - tally.unproved
-    tally.idle = sum(one.standing == "idle" for one in looked) + tally.unproved
-    tally.unknown = sum(one.standing == "unknown" for one in looked)

@@ -64,7 +64,8 @@ class _Memory:
     """To the client and to the member, at the last look."""
     silent_since: float
     number: int = NO_TRANSACTION
-    """The gate's last event of it."""
+    at: float = 0.0
+    """The gate's last event of it. A gate that is started again counts from one anew, so its time belongs to it."""
     stage: Literal["open", "committing"] | None = None
     base: int = 0
     """Bytes to the client at the first look that showed the end of its last message."""
@@ -80,7 +81,7 @@ class _Memory:
             self.turns += 1
         if transaction.stage == "committing":
             self.base, self.withheld = bytes_to_client, withheld
-        self.number, self.stage = transaction.number, transaction.stage
+        self.number, self.at, self.stage = transaction.number, transaction.at, transaction.stage
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,7 +147,7 @@ class Stragglers:
         if transaction is None:
             memory.number = NO_TRANSACTION
             return "idle" if under_gate(session, gate, look.clock) else "unknown"
-        if transaction.number != memory.number:
+        if (transaction.number, transaction.at) != (memory.number, memory.at):
             memory.note(transaction, session.bytes_to_client, withheld=look.withheld)
         if transaction.stage == "open":
             return "open"

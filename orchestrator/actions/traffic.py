@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
@@ -30,7 +31,13 @@ class Shares(Value):
 
 
 class TrafficShift:
-    """From one site to another along ``by``, each waypoint gated; every other site keeps its weights."""
+    """From one site to another along ``by``, each waypoint gated; every other site keeps its weights.
+
+    It sets weights only. Whether a member is in service is an operator's business, or another step's: that stays
+    as it is found at each write, and shares count the members that are in service then. A member that has left
+    service since the start still gets its weight, which counts for nothing until somebody puts it back: so the
+    way back ends at the recorded weights, whoever took out or brought back what meanwhile.
+    """
 
     state: ClassVar[type[Value]] = Shares
 
@@ -82,45 +89,50 @@ class TrafficShift:
         return self._with_weights(observed, self._fitted(observed, weights))
 
     def reached(self, now: Shares, wanted: Shares) -> bool:
-        """Whether both sites' members stand as wanted; a member out of service there is left alone."""
-        return now.members == wanted.members
+        """Whether both sites' members have the weights that are wanted, in service or not."""
+        return not self._differing(now, wanted)
 
     def route(self, start: Shares, end: Shares) -> Sequence[Waypoint[Shares]]:
         """The runbook's waypoints, between any two states: the way back is paced like the way out."""
         *between, _ = self._arguments.by
-        pause = self._arguments.pause
+        pause, seen = self._arguments.pause, _as_seen(end, start)
         points = [
-            Waypoint(self._between(start, end, share), label=format_fraction(share), pause=pause) for share in between
+            Waypoint(self._between(start, seen, share), label=format_fraction(share), pause=pause) for share in between
         ]
         return [*points, Waypoint(end, label="100%", pause=pause)]
 
     async def converge(self, to: Shares, watch: Watch) -> Outcome:
-        """Set the members that differ, and say the new shares."""
+        """Set the weights that differ, and say the new shares; declined where it would take the last traffic away."""
         now = await self.observe()
-        changes = {name: intake for name, intake in to.members.items() if now.members[name] != intake}
-        if changes:
+        then = _as_seen(to, now)
+        if now.weight(tuple(now.members)) and not then.weight(tuple(then.members)):
+            site, other = self._arguments.from_, self._arguments.to
+            reason = f"no member of {site} or {other} that is in service now would have weight — set one to ready"
+            return Outcome(reached=False, reason=f"cannot shift traffic: {reason}")
+        if changes := {name: then.members[name] for name in self._differing(now, then)}:
             watch.fence()
             await self._switch.apply(changes)
-        watch.progress(self._summary(to), **self._site_shares(to))
+        watch.progress(self._summary(then), **self._site_shares(then))
         return REACHED
 
     def receivers(self, start: Shares, end: Shares) -> Sequence[tuple[str, str]]:
         """The site whose share grows; weights alone say nothing, as they may have been scaled up on the way."""
-        before, after = self._site_shares(start), self._site_shares(end)
+        before, after = self._site_shares(start), self._site_shares(_as_seen(end, start))
         return [(self._arguments.pool, site) for site in before if after[site] > before[site]]
 
     def describe(self, observed: Shares, target: Shares) -> Sequence[str]:
         """A line for each member that changes, and the sites' shares."""
-        lines = [
-            f"{name}: {observed.members[name]} → {intake}"
-            for name, intake in target.members.items()
-            if observed.members[name] != intake
-        ]
+        then = _as_seen(target, observed)
+        lines = [f"{name}: {observed.members[name]} → {then.members[name]}" for name in self._differing(observed, then)]
         if lines:
-            before, after = self._site_shares(observed), self._site_shares(target)
+            before, after = self._site_shares(observed), self._site_shares(then)
             moved = ", ".join(f"{s} {format_fraction(before[s])} → {format_fraction(after[s])}" for s in before)
             lines.append(f"share of new traffic: {moved}")
         return lines
+
+    @staticmethod
+    def _differing(now: Shares, wanted: Shares) -> list[str]:
+        return [name for name, intake in wanted.members.items() if now.members[name].weight != intake.weight]
 
     def _spread(self, observed: Shares, total: float) -> dict[str, float]:
         """``total`` over the takers that are in service, in proportion to their weights; evenly where all are 0."""
@@ -131,7 +143,7 @@ class TrafficShift:
         return {name: total * observed.members[name].weight / weight for name in ready}
 
     def _between(self, start: Shares, end: Shares, share: float) -> Shares:
-        """The state in which ``share`` of the way from ``start`` to ``end`` is done."""
+        """The state in which ``share`` of the way from ``start`` to ``end``, seen from there, is done."""
         first, last = (sum(one.share_weight for one in state.members.values()) or 1 for state in (start, end))
         total = first if start.elsewhere else max(first, last)
         weights = {}
@@ -147,8 +159,10 @@ class TrafficShift:
         the proportions count, and small weights are scaled up until rounding does not hurt.
         """
         largest, limit = max(weights.values(), default=0.0), self._switch.max_weight
+        if observed.elsewhere:
+            return {name: min(limit, weight) for name, weight in _whole(weights).items()}
         scale = 1.0
-        if largest and not observed.elsewhere:
+        if largest:
             fine = all(abs(weight - round(weight)) <= COARSE * largest for weight in weights.values())
             if largest > limit or not fine:
                 scale = limit / largest
@@ -175,3 +189,20 @@ class TrafficShift:
         return "new traffic: " + ", ".join(
             f"{site} {format_fraction(round(share, 3))}" for site, share in self._site_shares(state).items()
         )
+
+
+def _whole(weights: Mapping[str, float]) -> dict[str, int]:
+    """Whole weights of the same sum: the largest remainders are rounded up (Hamilton's method)."""
+    whole = {name: math.floor(weight) for name, weight in weights.items()}
+    missing = round(sum(weights.values())) - sum(whole.values())
+    for name in sorted(weights, key=lambda name: whole[name] - weights[name])[:missing]:
+        whole[name] += 1
+    return whole
+
+
+def _as_seen(state: Shares, now: Shares) -> Shares:
+    """The weights of ``state`` in the world of ``now``: who is in service, and what the rest of the pool takes."""
+    members = {
+        name: intake.model_copy(update={"admin": now.members[name].admin}) for name, intake in state.members.items()
+    }
+    return Shares(members=members, elsewhere=now.elsewhere)

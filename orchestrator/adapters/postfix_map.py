@@ -30,7 +30,8 @@ second, empty change (``_REFRESH``). The file is never replaced, because smtpd k
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -127,11 +128,22 @@ class _Database:
 class MapGateDriver:
     """A ``MailGate`` that Postfix reads out of a table."""
 
-    def __init__(self, host: str, gate: MapGate, commands: CommandRunner, spare: Sequence[str]) -> None:
-        """Drive the gate of ``host``; the senders in ``spare`` still get through while it is closed."""
+    def __init__(
+        self,
+        host: str,
+        gate: MapGate,
+        commands: CommandRunner,
+        spare: Sequence[str],
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        """Drive the gate of ``host``; the senders in ``spare`` still get through while it is closed.
+
+        ``clock`` is this machine's Unix time.
+        """
         self._host = host
         self._gate = gate
         self._commands = commands
+        self._clock = clock
         self._spare = tuple(sorted({sender.lower() for sender in spare}))
         if sum(len(sender) + 10 for sender in self._spare) > _SPARE_BYTES:
             raise UnfitError(f"cannot spare {len(self._spare)} senders at {host}: the table takes some 40 of them")
@@ -182,8 +194,21 @@ class MapGateDriver:
             require_map(settings, self._table)
             await self._require_table()
             await self._require_database()
-            self._configured = max(settings.changed, await modified(self._commands, self._table))
+            changed = max(settings.changed, await modified(self._commands, self._table))
+            self._configured = changed + await self._behind()
         return self._configured
+
+    async def _behind(self) -> float:
+        """Seconds by which the host's clock is behind ours, never too few: its answer's way counts as well."""
+        if not self._commands.remote:
+            return 0.0
+        there = await self._commands.run(["date", "+%s.%N"])
+        try:
+            return self._clock() - float(there)
+        except ValueError as error:
+            raise RejectedError(
+                f"cannot tell the time of {self._host}: date(1) there says {there.strip()!r}"
+            ) from error
 
     async def _require_database(self) -> None:
         mode = await self._database.select("PRAGMA journal_mode;")

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final, Literal, Protocol
 
 from pydantic import Field, TypeAdapter, ValidationError
@@ -57,11 +58,17 @@ class GateStatus(Value):
     turned_away: bool = False
     transactions: dict[str, tuple[Literal["open", "committing"], float, float, int]] = Field(default_factory=dict)
 
-    def reading(self, since: float) -> GateReading:
-        """The reading of the gate, certain for sessions opened after ``since`` or the service's own start."""
+    def reading(self, since: float, clock: float) -> GateReading:
+        """The reading of the gate, certain for sessions opened after ``since`` or the service's own start.
+
+        Args:
+            since: Unix time of the gate's host.
+            clock: Unix time of this machine when the answer had come. The host's clock may be wrong by minutes, so
+                the reading's ``since`` is by ours; the answer's way makes it a little later, never earlier.
+        """
         return GateReading(
             closed=self.closed,
-            since=max(since, self.since),
+            since=max(since, self.since) + clock - self.time,
             sees_transactions=True,
             transactions={
                 client: Transaction(stage=stage, at=at, age=max(0.0, self.moment - moment), number=number)
@@ -147,24 +154,33 @@ class ControlSocket:
 class PolicyGateDriver:
     """A ``MailGate`` that Postfix asks over the network of its own host."""
 
-    def __init__(self, host: str, gate: PolicyGate, commands: CommandRunner, spare: Sequence[str]) -> None:
-        """Drive the gate of ``host``; the senders in ``spare`` still get through while it is closed."""
+    def __init__(
+        self,
+        host: str,
+        gate: PolicyGate,
+        commands: CommandRunner,
+        spare: Sequence[str],
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        """Drive the gate of ``host``; the senders in ``spare`` still get through while it is closed.
+
+        ``clock`` is this machine's Unix time.
+        """
         self._host = host
         self._gate = gate
         self._commands = commands
         self._spare = sorted({sender.lower() for sender in spare})
+        self._clock = clock
         self._socket = ControlSocket(gate.control, commands)
         self._configured: float | None = None
 
     async def read(self) -> GateReading:
         """See ``MailGate.read``; the settings of Postfix are read the first time only."""
-        status = await self._socket.ask({"do": "read"})
-        return status.reading(await self._configured_since(status.listen))
+        return await self._reading("read")
 
     async def look(self) -> GateReading:
         """See ``MailGate.look``."""
-        status = await self._socket.ask({"do": "look"})
-        return status.reading(await self._configured_since(status.listen))
+        return await self._reading("look")
 
     async def turn_away(self, client: str, number: int | None) -> bool:
         """See ``MailGate.turn_away``; with number 0 only a client of which no transaction is known."""
@@ -180,7 +196,13 @@ class PolicyGateDriver:
                 remedy="see who else works on it",
             )
 
+    async def _reading(self, do: Literal["read", "look"]) -> GateReading:
+        status = await self._socket.ask({"do": do})
+        clock = self._clock()
+        return status.reading(await self._configured_since(status.listen), clock)
+
     async def _configured_since(self, listen: str) -> float:
+        """Unix time of the host."""
         if self._configured is None:
             settings = await read_settings(self._commands, self._gate.config)
             require_policy(settings, [self._gate.service] if self._gate.service else service_names(listen))

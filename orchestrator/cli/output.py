@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import functools
+import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, NoReturn, ParamSpec, TypeVar
 
 import typer
 
-from orchestrator.errors import FailoverError, InputError, JournalError
+from orchestrator.errors import FailoverError, InputError
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
@@ -31,12 +32,35 @@ def console(*, stderr: bool = False) -> Console:
     """A rich console; colour only on a terminal, and as NO_COLOR says."""
     from rich.console import Console
 
-    return Console(stderr=stderr, highlight=False, soft_wrap=False)
+    class PlainConsole(Console):
+        """Tells of a reader who has gone as any file does; rich would end the process, in the middle of a run."""
+
+        def on_broken_pipe(self) -> None:
+            raise  # noqa: PLE0704 - rich calls it while it handles the error
+
+    return PlainConsole(stderr=stderr, highlight=False, soft_wrap=False)
 
 
 def show(page: RenderableType) -> None:
     """Print what a report has made."""
     console().print(page)
+
+
+@contextmanager
+def to_whom_may_be_gone() -> Iterator[None]:
+    """Output that nobody need read: when the terminal or pipe has gone, what ends there ends as it would have.
+
+    Python flushes standard output once more when it ends, and would then exit with 120: that goes nowhere
+    (https://docs.python.org/3/library/signal.html#note-on-sigpipe).
+    """
+    try:
+        yield
+        sys.stdout.flush()
+    except OSError:
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        with suppress(OSError):
+            os.dup2(nowhere, sys.stdout.fileno())
+        os.close(nowhere)
 
 
 def fail(error: FailoverError, code: int = REFUSED) -> NoReturn:
@@ -54,18 +78,30 @@ def fail(error: FailoverError, code: int = REFUSED) -> NoReturn:
 
 
 def answers_errors(command: Callable[P, T]) -> Callable[P, T]:
-    """Turn an expected error of a command into its message and exit code 1; a journal that broke is code 4."""
+    """Turn an expected error of a command into its message and exit code 1: it has touched nothing."""
 
     @functools.wraps(command)
     def wrapped(*args: P.args, **kwargs: P.kwargs) -> T:
         try:
             return command(*args, **kwargs)
-        except JournalError as error:
-            fail(error, STUCK)
         except FailoverError as error:
             fail(error)
 
     return wrapped
+
+
+def configure_logs() -> None:
+    """Logs go to standard error, which no machine parses as our answer: for eyes on a terminal, else as JSON."""
+    import structlog
+
+    renderer: structlog.typing.Processor = structlog.processors.JSONRenderer()
+    if sys.stderr.isatty():
+        renderer = structlog.dev.ConsoleRenderer(colors="NO_COLOR" not in os.environ)
+    stamp = structlog.processors.TimeStamper(fmt="iso", utc=True)
+    structlog.configure(
+        processors=[structlog.contextvars.merge_contextvars, structlog.processors.add_log_level, stamp, renderer],
+        logger_factory=structlog.PrintLoggerFactory(file=sys.stderr),
+    )
 
 
 @contextmanager
@@ -80,8 +116,14 @@ def reporting(plan: Plan, clock: Clock, so_far: Sequence[Entry], *, as_json: boo
     if screen.is_terminal:
         from orchestrator.report.live import LiveReport
 
-        with LiveReport(plan, screen, clock, so_far) as live:
+        live = LiveReport(plan, screen, clock, so_far)
+        with to_whom_may_be_gone():
+            live.__enter__()
+        try:
             yield live.entry
+        finally:
+            with to_whom_may_be_gone():
+                live.__exit__(None, None, None)
         return
     from orchestrator.report.lines import LineReport
 

@@ -2,12 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
-import getpass
-import os
-import signal
-import socket
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -15,16 +10,16 @@ import typer
 
 from orchestrator.cli import files
 from orchestrator.cli.options import AsJson, InventoryFiles, JournalFile, Parameters, RunbookFile, RunName
-from orchestrator.cli.output import answers_errors, reporting, show
-from orchestrator.errors import Fenced, InputError, Problem, RefusedError
+from orchestrator.cli.output import answers_errors, show, to_whom_may_be_gone
+from orchestrator.cli.ownership import OVER, abandoned, is_abandoned, locked, owner_of, who
+from orchestrator.cli.work import Task, break_off, work
+from orchestrator.errors import InputError, Problem, RefusedError
 
 if TYPE_CHECKING:
-    from orchestrator.engine.engine import Engine
     from orchestrator.journal.sqlite import SqliteJournal
     from orchestrator.model.plan import Plan
-    from orchestrator.status import RunState
-
-Work = Callable[["Engine"], Awaitable["RunState"]]
+    from orchestrator.ports import RunRow
+    from orchestrator.status import RunStatus
 
 
 @answers_errors
@@ -45,6 +40,7 @@ def run(
     5 held or interrupted, go on with 'failover resume'.
     """
     from orchestrator.adapters.clock import SystemClock
+    from orchestrator.report.summary import exit_code
 
     loaded = files.load(runbook, inventory, param)
     ahead = _holds(approve or [], loaded)
@@ -53,28 +49,32 @@ def run(
         from orchestrator.report.diff import plan_text
 
         print(plan_text(plan))
-    record = _open(journal)
     clock = SystemClock()
     name = _new_name(clock.now())
-    with _locked(plan, name):
-        record.create(name, plan.model_dump_json(by_alias=True), plan.runbook.runbook, clock.now())
-        for step in ahead:
-            _approve(record, name, step, note="given ahead, with --approve", ahead=True)
-        state = _work(plan, name, record, lambda engine: engine.run(), as_json=as_json)
-    _finish(plan, name, record, state, as_json=as_json, in_lab=loaded.in_lab)
+    with _open(journal) as record:
+        with locked(plan, name):
+            record.create(name, plan.model_dump_json(by_alias=True), plan.runbook.runbook, clock.now())
+            for step in ahead:
+                _approve(record, name, step, note="given ahead, with --approve", ahead=True)
+            state = work(plan, name, record, lambda engine: engine.run(), as_json=as_json)
+        _closing(plan, name, record, as_json=as_json, in_lab=loaded.in_lab)
+    raise typer.Exit(exit_code(state))
 
 
 @answers_errors
 def resume(run: RunName, journal: JournalFile = None, as_json: AsJson = False) -> None:
     """Go on with a run that is held, or that was interrupted or killed; what it was undoing, it goes on undoing."""
-    from orchestrator.status import RunStatus
+    from orchestrator.report.summary import exit_code
 
-    record, plan, name, state = _known(run, journal)
-    if state.status in {RunStatus.DONE, RunStatus.UNDONE, RunStatus.REFUSED}:
-        raise RefusedError(f"cannot resume {name}: it is {state.status}", remedy="start a new one with: failover run")
-    with _locked(plan, name):
-        state = _work(plan, name, record, lambda engine: engine.run(), as_json=as_json)
-    _finish(plan, name, record, state, as_json=as_json)
+    with _open(journal) as record:
+        plan, name = _known(record, run)
+        with locked(plan, name):
+            status = _status(record, name)
+            if status in OVER:
+                raise RefusedError(f"cannot resume {name}: it is {status}", remedy="start a new one with: failover run")
+            state = work(plan, name, record, lambda engine: engine.run(), as_json=as_json)
+        _closing(plan, name, record, as_json=as_json)
+    raise typer.Exit(exit_code(state))
 
 
 @answers_errors
@@ -83,13 +83,16 @@ def undo(run: RunName, journal: JournalFile = None, as_json: AsJson = False) -> 
     from orchestrator.report.summary import exit_code_of_undo
     from orchestrator.status import RunStatus
 
-    record, plan, name, state = _known(run, journal)
-    if state.status in {RunStatus.UNDONE, RunStatus.REFUSED, RunStatus.PLANNED}:
-        raise RefusedError(f"cannot undo {name}: it is {state.status}, so there is nothing to take back")
-    with _locked(plan, name):
-        work: Work = lambda engine: engine.undo(f"asked for by {_who()}")  # noqa: E731 - one line, used once
-        state = _work(plan, name, record, work, as_json=as_json)
-    _finish(plan, name, record, state, as_json=as_json, code=exit_code_of_undo)
+    with _open(journal) as record:
+        plan, name = _known(record, run)
+        with locked(plan, name):
+            status = _status(record, name)
+            if status in {RunStatus.UNDONE, RunStatus.REFUSED, RunStatus.PLANNED}:
+                raise RefusedError(f"cannot undo {name}: it is {status}, so there is nothing to take back")
+            task: Task = lambda engine: engine.undo(f"asked for by {who()}")  # noqa: E731 - one line, used once
+            state = work(plan, name, record, task, as_json=as_json)
+        _closing(plan, name, record, as_json=as_json)
+    raise typer.Exit(exit_code_of_undo(state))
 
 
 @answers_errors
@@ -101,20 +104,22 @@ def approve(
 ) -> None:
     """Release a hold of a run, also from another terminal; it is journalled with your name."""
     from orchestrator.model.runbook import HoldStep
-    from orchestrator.status import RunStatus, StepStatus
+    from orchestrator.status import StepStatus, fold
 
-    record, plan, name, state = _known(run, journal)
-    holds = [it.id for it in plan.runbook.steps if isinstance(it, HoldStep)]
-    if step not in holds:
-        problem = Problem(f"cannot approve {step}: {name} has no such hold", f"it has {', '.join(holds) or 'none'}")
-        raise InputError([problem])
-    over = state.status in {RunStatus.DONE, RunStatus.UNDONE, RunStatus.REFUSED}
-    if over or state.step(step).status in {StepStatus.DONE, StepStatus.UNDONE}:
-        raise RefusedError(f"cannot approve {step}: it is over already in {name} ({state.status})")
-    _approve(record, name, step, note=note, ahead=False)
-    print(f"{step} of {name} approved by {_who()}")
-    if state.status is RunStatus.INTERRUPTED:
-        print(f"nobody works on this run now: failover resume {name}")
+    with _open(journal) as record:
+        plan, name = _known(record, run)
+        state = fold(record.entries(name))
+        holds = [it.id for it in plan.runbook.steps if isinstance(it, HoldStep)]
+        if step not in holds:
+            problem = Problem(f"cannot approve {step}: {name} has no such hold", f"it has {', '.join(holds) or 'none'}")
+            raise InputError([problem])
+        if state.status in OVER or state.step(step).status in {StepStatus.DONE, StepStatus.UNDONE}:
+            raise RefusedError(f"cannot approve {step}: it is over already in {name} ({state.status})")
+        _approve(record, name, step, note=note, ahead=False)
+        print(f"{step} of {name} approved by {who()}")
+        owner = owner_of(name)
+        if is_abandoned(_status(record, name), owner):
+            print(abandoned(name))
 
 
 @answers_errors
@@ -123,27 +128,45 @@ def status(
     journal: JournalFile = None,
     as_json: AsJson = False,
 ) -> None:
-    """Show where a run stands, or list all runs. Reads the journal only."""
+    """Show where a run stands and whether anybody works on it, or list all runs."""
+    with _open(journal) as record:
+        if run is None:
+            _list(record, as_json=as_json)
+        else:
+            _show(record, record.run(run), as_json=as_json)
+
+
+def _list(record: SqliteJournal, *, as_json: bool) -> None:
     from orchestrator.adapters.clock import SystemClock
-    from orchestrator.report.records import json_line, run_record, runs_table, status_view
+    from orchestrator.report.records import runs_table
     from orchestrator.status import fold
 
-    record = _open(journal)
-    if run is None:
-        rows = record.runs()
-        states = {row.run: fold(record.entries(row.run)) for row in rows}
-        if as_json:
-            for row in rows:
-                print(json_line(run_record(_plan(row.plan, row.run), row, record.entries(row.run))))
-        else:
-            show(runs_table(rows, states, SystemClock().now()))
+    rows = record.runs()
+    if as_json:
+        for row in rows:
+            _show(record, row, as_json=True)
         return
-    row = record.run(run)
+    owners = {row.run: owner_of(row.run) for row in rows}
+    states = {row.run: fold(record.entries(row.run)) for row in rows}
+    show(runs_table(rows, states, SystemClock().now()))
+    for name, owner in owners.items():
+        if is_abandoned(states[name].status, owner):
+            print(f"{name}: {abandoned(name)}")
+
+
+def _show(record: SqliteJournal, row: RunRow, *, as_json: bool) -> None:
+    from orchestrator.adapters.clock import SystemClock
+    from orchestrator.report.records import json_line, run_record, status_view
+    from orchestrator.status import fold
+
+    owner = owner_of(row.run)
     plan, entries = _plan(row.plan, row.run), record.entries(row.run)
     if as_json:
-        print(json_line(run_record(plan, row, entries)))
-    else:
-        show(status_view(plan, row, entries, SystemClock().now()))
+        print(json_line({**run_record(plan, row, entries), "owner": owner}))
+        return
+    show(status_view(plan, row, entries, SystemClock().now()))
+    if is_abandoned(fold(entries).status, owner):
+        print(abandoned(row.run))
 
 
 def _open(path: Path | None) -> SqliteJournal:
@@ -158,83 +181,37 @@ def _plan(text: str, run: str) -> Plan:
     return read_plan(text, run)
 
 
-def _known(run: str, journal: Path | None) -> tuple[SqliteJournal, Plan, str, RunState]:
+def _known(record: SqliteJournal, run: str) -> tuple[Plan, str]:
+    """The plan and the whole name of a run; neither ever changes."""
+    row = record.run(run)
+    return _plan(row.plan, row.run), row.run
+
+
+def _status(record: SqliteJournal, run: str) -> RunStatus:
+    """Where it stands now; what a decision rests on is read while the run is locked."""
     from orchestrator.status import fold
 
-    record = _open(journal)
-    row = record.run(run)
-    return record, _plan(row.plan, row.run), row.run, fold(record.entries(row.run))
+    return fold(record.entries(run)).status
 
 
-class _locked:  # noqa: N801 - used as a function
-    """The run and its pools, for this process alone while the block lasts."""
-
-    def __init__(self, plan: Plan, run: str) -> None:
-        from orchestrator.adapters.clock import SystemClock
-        from orchestrator.wiring import lock_names, open_lock
-
-        self._lock = open_lock(SystemClock())
-        self._names = [f"run {run}", *lock_names(plan)]
-        self._owner = f"run {run} of {_who()} (process {os.getpid()})"
-
-    def __enter__(self) -> None:
-        self._lock.acquire(self._names, self._owner)
-
-    def __exit__(self, *_: object) -> None:
-        self._lock.release()
-
-
-def _work(plan: Plan, name: str, journal: SqliteJournal, work: Work, *, as_json: bool) -> RunState:
-    """Let an engine work; SIGINT and SIGTERM stop it at its next safe point."""
-    from orchestrator.adapters.clock import SystemClock
-    from orchestrator.wiring import open_engine
-
-    clock = SystemClock()
-    with reporting(plan, clock, journal.entries(name), as_json=as_json) as listener:
-
-        async def interruptible() -> RunState:
-            engine = open_engine(plan, name, journal, clock, listener)
-            loop = asyncio.get_running_loop()
-
-            def interrupt(number: signal.Signals) -> None:
-                engine.interrupt(f"interrupted by {number.name}")
-                loop.remove_signal_handler(number)  # a second one ends the process; the journal knows how to go on
-
-            for number in (signal.SIGINT, signal.SIGTERM):
-                loop.add_signal_handler(number, interrupt, number)
-            return await work(engine)
-
-        try:
-            return asyncio.run(interruptible())
-        except Fenced as fenced:
-            raise RefusedError(str(fenced), remedy=f"see who: failover status {name}") from fenced
-
-
-def _finish(
-    plan: Plan,
-    name: str,
-    journal: SqliteJournal,
-    state: RunState,
-    *,
-    as_json: bool,
-    in_lab: bool = False,
-    code: Callable[[RunState], int] | None = None,
-) -> None:
-    """The closing summary, and the exit code."""
+def _closing(plan: Plan, name: str, journal: SqliteJournal, *, as_json: bool, in_lab: bool = False) -> None:
+    """The closing summary, for whoever is still there to read it."""
     from orchestrator.report.records import json_line, run_record
-    from orchestrator.report.summary import exit_code, summary
+    from orchestrator.report.summary import summary
 
-    row, entries = journal.run(name), journal.entries(name)
-    if as_json:
-        print(json_line(run_record(plan, row, entries)))
-    else:
-        show(summary(plan, entries, name))
-        if in_lab:
-            from orchestrator.cli.lab import show_ledger
+    try:
+        row, entries = journal.run(name), journal.entries(name)
+        with to_whom_may_be_gone():
+            if as_json:
+                print(json_line({**run_record(plan, row, entries), "owner": None}))
+                return
+            show(summary(plan, entries, name))
+            if in_lab:
+                from orchestrator.cli.lab import show_ledger
 
-            show_ledger()
-    journal.close()
-    raise typer.Exit((code or exit_code)(state))
+                show_ledger()
+    except (Exception, KeyboardInterrupt) as error:
+        break_off(error, name)
 
 
 def _holds(steps: Sequence[str], loaded: files.Loaded) -> Sequence[str]:
@@ -259,16 +236,12 @@ def _approve(journal: SqliteJournal, run: str, step: str, *, note: str, ahead: b
     from orchestrator.adapters.clock import SystemClock
     from orchestrator.model.journal import Entry
 
-    data: dict[str, object] = {"by": _who(), "note": note, "ahead": ahead}
+    data: dict[str, object] = {"by": who(), "note": note, "ahead": ahead}
     journal.append(
         Entry.model_validate(
             {"run": run, "at": SystemClock().now(), "epoch": 0, "kind": "approval", "step": step, "data": data}
         )
     )
-
-
-def _who() -> str:
-    return f"{getpass.getuser()}@{socket.gethostname()}"
 
 
 def _new_name(now: float) -> str:

@@ -143,6 +143,10 @@ class Engine:
         """The steps that may start now."""
         if result.failed or result.stuck or self._stop.cause is not None:
             return []
+        return [step for step in self._next() if step.id not in running]
+
+    def _next(self) -> list[PlannedStep]:
+        """The steps that are not over while all that they need is."""
         state = self._recorder.state
         over = {
             step.id
@@ -150,11 +154,7 @@ class Engine:
             if state.step(step.id).status in FINISHED
             or (self._on_failure(step) == "continue" and state.step(step.id).status in FAILURES)
         }
-        return [
-            step
-            for step in self._plan.steps
-            if step.id not in over and step.id not in running and set(step.needs) <= over
-        ]
+        return [step for step in self._plan.steps if step.id not in over and set(step.needs) <= over]
 
     async def _conclude(self, result: _Result) -> RunState:
         """From how the steps ended to how the run goes on."""
@@ -167,7 +167,11 @@ class Engine:
         return await self._after_failure(result)
 
     async def _after_failure(self, result: _Result) -> RunState:
-        failed = [planned for planned, _ in result.failed] or result.stopped
+        """Undo or hold, as the steps say that failed; or that were stopped; or, between two steps, that come next."""
+        failed = [planned for planned, _ in result.failed] or result.stopped or self._next()
+        if not failed:  # a guard broke when nothing was left to do
+            self._recorder.run_status(RunStatus.RUNNING)
+            return self._end(RunStatus.DONE)
         reason = "; ".join(f"{planned.id}: {why}" for planned, why in result.failed) or self._stop.reason
         for planned in result.stopped:
             if not self._recorder.step_state(planned.id).changed:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 
+import structlog
 from pydantic import JsonValue
 
 from orchestrator.model.journal import Entry, EntryKind
@@ -11,6 +13,8 @@ from orchestrator.ports import Clock, Journal
 from orchestrator.status import RunState, RunStatus, StepState, StepStatus, fold
 
 Listener = Callable[[Entry], None]
+
+log = structlog.get_logger(__name__)
 
 PROGRESS_EVERY = 1.0
 """Seconds between two progress entries of one step in the journal; listeners hear of each."""
@@ -24,7 +28,7 @@ class Recorder:
         self._epoch = epoch
         self._journal = journal
         self._clock = clock
-        self._listener = listener
+        self._listener: Listener | None = listener
         entries = journal.entries(run)
         self._state = fold(entries)
         self._seen = entries[-1].seq if entries else 0
@@ -71,7 +75,7 @@ class Recorder:
         else:
             self._unwritten[step] = entry
         self._state = fold([entry], self._state)
-        self._listener(entry)
+        self._tell(entry)
 
     def refresh(self) -> None:
         """Read what people wrote meanwhile: approvals from other terminals."""
@@ -79,7 +83,7 @@ class Recorder:
             self._seen = max(self._seen, entry.seq)
             if entry.epoch == 0:
                 self._state = fold([entry], self._state)
-                self._listener(entry)
+                self._tell(entry)
 
     def _write(
         self, kind: EntryKind, step: str = "", *, attempt: int | None = None, data: dict[str, JsonValue]
@@ -88,7 +92,18 @@ class Recorder:
         state = fold([entry], self._state)  # first: a move that does not exist must never get into the journal
         entry = self._journal.append(entry)
         self._state = state
-        self._listener(entry)
+        self._tell(entry)
+
+    def _tell(self, entry: Entry) -> None:
+        """Let the listener hear of it. A report never steers a run: one that breaks is told nothing any more."""
+        if self._listener is None:
+            return
+        try:
+            self._listener(entry)
+        except Exception as error:  # a closed pipe, a full disk, a bug: the run does not mind which
+            self._listener = None
+            with suppress(Exception):  # the log may go down the same closed pipe
+                log.error("report.broken", run=self.run, error=f"{type(error).__name__}: {error}")
 
     def _entry(self, kind: EntryKind, step: str, attempt: int | None, data: dict[str, JsonValue]) -> Entry:
         attempt = self._state.step(step).attempt if attempt is None else attempt

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import traceback
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -111,6 +112,7 @@ class StepRunner:
             return
         await self._gates(planned, planned.step.before, "before", watch)
         await self._receivers_healthy(planned, action, now, target, watch)
+        await self._still_fit(planned, action, watch)
         for waypoint in action.route(now, target):
             await self._go(planned, action, start, waypoint, "back" if planned.returns else "out", watch)
             if waypoint.pause:
@@ -227,6 +229,21 @@ class StepRunner:
                 ) from error
             raise StepFailed(str(error), refused=not state.changed) from error
 
+    async def _still_fit(self, planned: PlannedStep, action: AnyAction, watch: StepWatch) -> None:
+        """Ask again, before the first write, what the plan asked: the world may have moved since, also during gates.
+
+        Not on the way back: a return goes to what was there before, and is gated by the health of who gets traffic.
+        """
+        if planned.returns is not None or self.recorder.step_state(planned.id).changed:
+            return
+        try:
+            problems = await action.preflight()
+        except FailoverError as error:
+            raise StepFailed(str(error), refused=True) from error
+        watch.check()
+        if problems:
+            raise StepFailed("; ".join(problems), refused=True)
+
     async def _gates(self, planned: PlannedStep, checks: Sequence[str], gate: str, watch: StepWatch) -> None:
         for name in checks:
             self.recorder.progress(planned.id, f"{name} …", {})
@@ -284,7 +301,8 @@ async def _bounded(action: AnyAction, to: Value, watch: StepWatch, timeout: floa
 
 def _bug(planned: PlannedStep, error: Exception) -> str:
     """A bug of ours is a failure that gets undone, not a crash half-way; the log has the traceback."""
-    log.error("step.bug", step=planned.id, traceback=traceback.format_exc())
+    with suppress(Exception):  # a log that cannot be written is no reason to stop half-way
+        log.error("step.bug", step=planned.id, traceback=traceback.format_exc())
     return f"a bug in {planned.step.do}: {type(error).__name__}: {error}"
 
 

@@ -69,7 +69,11 @@ _BY_HAND: Final = (
     "what a run had under way is not known, so look at its pool yourself first"
 )
 _TROUBLE: Final = (
-    ("SQLITE_FULL", "the disk is full", "free space on its disk, then go on; what was not written did not happen"),
+    (
+        "SQLITE_FULL",
+        "the disk is full",
+        "free space on its disk, then go on; what was under way when it could not be written is not known",
+    ),
     ("SQLITE_IOERR", "the disk does not take or give the data", "look at its free space, its quota and the kernel log"),
     ("SQLITE_READONLY", "it cannot be written", "run as the user who owns it, or name another one with --journal"),
     ("SQLITE_CANTOPEN", "it cannot be opened", "check the permissions of the file and its folder"),

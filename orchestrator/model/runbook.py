@@ -68,12 +68,12 @@ class DrainArguments(Value):
 
     pool: str
     site: str
-    deadline: Duration = Field(description="When sessions still have a transaction open then, the step fails.")
+    deadline: Duration = Field(description="Sessions that are left then fail the step. The queues get as long anew.")
     settle: Duration | None = Field(
         default=None,
         description="How long a session must be silent after its last message before it may be closed without "
         "other proof that the message was answered; longer than the slowest commit of a message. "
-        "5s where the gate sees transactions, else 30s.",
+        "10s when left out; never less than 30s where the gate sees no transactions.",
     )
     clients: Literal["mta", "any"] = Field(
         default="mta",

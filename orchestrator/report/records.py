@@ -15,6 +15,7 @@ A run's record (``run_record``) has these keys, and will keep them::
         verdicts                          each: at, gate, check, judgement, reason, samples, metrics, waypoint, attempt
     guards                                verdicts of the guards, as above
     next                                  commands that a person can type once nobody works on the run
+    owner                                 who works on the run now, or null; added by the command line
 
 With ``--json`` a run writes one ``entry_record`` a line while it goes (it has the key ``event``), and its
 ``run_record`` as the last line (it has not).

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import fcntl
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -99,3 +101,42 @@ def test_a_folder_that_cannot_be_used_is_refused(tmp_path: Path) -> None:
     (tmp_path / "locks").write_text("a file")
     with pytest.raises(RefusedError, match=r"cannot lock in .* — make the folder writable"):
         lock(tmp_path).acquire(["a"], "ann")
+
+
+def test_tells_who_holds_one_without_taking_it(tmp_path: Path) -> None:
+    """A look says what the owner said of itself, or that there is none, and keeps nobody out."""
+    first, second = lock(tmp_path), lock(tmp_path)
+    assert second.holder("run r1") is None
+    first.acquire(["run r1"], "ann@ops1")
+    assert (first.holder("run r1"), second.holder("run r1")) == ("ann@ops1", "ann@ops1")
+    first.release()
+    assert first.holder("run r1") is None
+    second.acquire(["run r1"], "bob@ops2")
+    second.release()
+
+
+def test_the_dead_hold_nothing(tmp_path: Path) -> None:
+    """What the file says of an owner whose process has ended does not count."""
+    (tmp_path / "locks").mkdir()
+    (tmp_path / "locks" / "a.lock").write_text('{"owner": "victim", "since": 1}')
+    assert lock(tmp_path).holder("a") is None
+
+
+def test_a_look_does_not_refuse_an_owner(tmp_path: Path) -> None:
+    """Whoever takes a lock while somebody looks at it waits for that moment."""
+    (tmp_path / "locks").mkdir()
+    with (tmp_path / "locks" / "a.lock").open("w") as looker:
+        fcntl.flock(looker, fcntl.LOCK_SH)
+        end = threading.Timer(0.005, fcntl.flock, (looker, fcntl.LOCK_UN))
+        end.start()
+        holder = lock(tmp_path)
+        holder.acquire(["a"], "ann")
+        end.join()
+        holder.release()
+
+
+def test_a_folder_that_cannot_be_looked_into(tmp_path: Path) -> None:
+    """Trouble with the folder is not taken for a free lock."""
+    (tmp_path / "locks").write_text("a file")
+    with pytest.raises(RefusedError, match=r"cannot see who holds a in .* — make the folder readable"):
+        lock(tmp_path).holder("a")

@@ -7,13 +7,13 @@ from collections.abc import Sequence
 
 import pytest
 
-from orchestrator.actions.action import REACHED
+from orchestrator.actions.action import REACHED, Outcome
 from orchestrator.actions.drain import SiteDrain
-from orchestrator.errors import UnfitError
+from orchestrator.errors import UnfitError, UnreachableError
 from orchestrator.model.traffic import Intake
 
-from ..fakes.mail import FakeGate, Habit
-from .site import DRAINED, HOT, IDLE, ORD, Site
+from ..fakes.mail import FakeGate, Habit, moment
+from .site import CHATTY, DRAINED, HOT, IDLE, ORD, SLOW_COMMIT, SLOW_DATA, Site
 
 
 def test_the_way_back_opens_the_gate_first() -> None:
@@ -34,7 +34,7 @@ def test_the_way_back_opens_the_gate_first() -> None:
 
 def test_the_way_back_takes_back_who_was_turned_away() -> None:
     """A client that was to be told 421 at its next MAIL is not, once the site is in service again."""
-    site = Site(Habit(gap=0.1, data=3.0), deadline="1s")
+    site = Site(Habit(gap=4.0, messages=1), age=2000.0, deadline="1s")  # unknown, so that it is turned away at once
 
     async def there_and_back() -> None:
         start = await site.action.observe()
@@ -43,7 +43,8 @@ def test_the_way_back_takes_back_who_was_turned_away() -> None:
         await asyncio.sleep(20.0)
 
     site.story(there_and_back)
-    assert (site.pool.hung_up, len(site.left)) == ([], 1)
+    assert site.watch.numbers[-2]["told"] == 1
+    assert (site.pool.hung_up, site.pool.delivered, len(site.left)) == ([], 1, 1)
 
 
 def test_the_way_back_leaves_as_recorded_what_was_not_ready() -> None:
@@ -109,6 +110,93 @@ def test_a_gate_that_dies_ends_the_drain() -> None:
     with pytest.raises(UnfitError, match="cannot reach the gate"):
         site.story(tell)
     assert (site.pool.cut, site.pool.doubled) == ([], [])
+
+
+def restarted(site: Site, at: float, seconds: float) -> Outcome:
+    """How a drain ends when ``at`` seconds after its begin both gates are away for ``seconds``."""
+
+    async def tell() -> Outcome:
+        for gate in site.gates.values():
+            asyncio.get_running_loop().call_later(at, gate.restart, seconds)
+        return await site.action.converge(DRAINED, site.watch)
+
+    return site.story(tell)
+
+
+@pytest.mark.parametrize("at", [0.0, 0.05, 0.3, 0.9, 3.0], ids=str)
+@pytest.mark.parametrize("seconds", [0.02, 1.0, 4.0], ids=str)
+def test_a_gate_that_is_restarted_is_survived(at: float, seconds: float) -> None:
+    """While it is away nothing is closed; then the drain goes on, and no message is cut or doubled."""
+    site = Site(HOT, HOT, CHATTY, SLOW_DATA, SLOW_COMMIT, SLOW_COMMIT, deadline="3m")
+    assert restarted(site, at, seconds) == REACHED
+    assert (site.left, site.pool.cut, site.pool.doubled) == ([], [], [])
+
+
+def test_it_says_that_it_cannot_look() -> None:
+    """People see why nothing goes on."""
+    site = Site(SLOW_DATA)
+    restarted(site, 0.5, 1.0)
+    assert "cannot look: cannot reach the gate: connection refused" in site.watch.texts
+
+
+def test_after_a_restart_a_silent_session_is_unknown() -> None:
+    """The gate has forgotten whether it has a transaction open: it is not closed, and may have to be waited for."""
+    site = Site(IDLE, IDLE, deadline="10s")
+    outcome = restarted(site, 0.0, 1.0)
+    assert outcome.reason == "after 10s 2 sessions left: 0 with an open transaction, 0 idle, 2 unknown; none was cut"
+    assert site.pool.closed_idle == []
+
+
+def test_who_was_turned_away_before_a_restart_is_turned_away_again() -> None:
+    """A restarted gate has forgotten it, and a client that never pauses goes no other way."""
+    told: list[tuple[float, str]] = []
+
+    class Counting(FakeGate):
+        async def turn_away(self, client: str, number: int | None) -> bool:
+            told.append((moment(), client))
+            agreed = await super().turn_away(client, number)
+            if len(told) == 1:
+                self._turned_away.clear()  # what a restart between two looks does
+            return agreed
+
+    old = Site(IDLE, age=2000.0, gate=Counting, deadline="12s")
+    old.drain()
+    assert [round(at - told[0][0]) for at, _ in told] == [0, 5, 10]
+    assert old.watch.numbers[-1]["told"] == 1
+
+
+def test_a_switch_that_is_away_for_a_moment_is_survived() -> None:
+    """As a gate: it is looked again for five seconds."""
+    site = Site(SLOW_DATA, IDLE)
+    site.switch.lost_until = 5.0
+    assert site.drain()[0] == REACHED
+
+
+def test_a_gate_that_stays_away_ends_the_drain() -> None:
+    """After five seconds the error reaches the engine, and nothing was closed on a guess."""
+    site = Site(SLOW_DATA, age=0.0)
+    with pytest.raises(UnreachableError, match="cannot reach the gate"):
+        restarted(site, 0.5, 3600.0)
+    assert (site.pool.cut, site.pool.doubled, len(site.left)) == ([], [], 1)
+    assert site.watch.numbers[-1]["seconds"] == pytest.approx(5.5, abs=0.3)
+
+
+@pytest.mark.parametrize("skew", [-7200.0, -30.0, 30.0, 7200.0])
+def test_a_mail_host_whose_clock_is_wrong(skew: float) -> None:
+    """Sessions from before the gate are found and left alone, younger ones are closed, whatever the host's clock."""
+
+    def found(age: float) -> tuple[int, bool, int]:
+        """Problems of the preflight, whether the drain reached its end, and sessions left."""
+        site = Site(IDLE, age=age, gate=lambda: FakeGate(skew=skew), deadline="5s")
+
+        async def tell() -> tuple[int, bool]:
+            problems = await site.action.preflight()
+            return len(problems), (await site.action.converge(DRAINED, site.watch)).reached
+
+        return (*site.story(tell), len(site.left))
+
+    assert found(age=1020.0) == (1, False, 1)
+    assert found(age=980.0) == (0, True, 0)
 
 
 def state(members: Sequence[str], closed: Sequence[bool], sessions: int = 0) -> SiteDrain:

@@ -30,6 +30,8 @@ class Shown:
     """Of the stage, in seconds."""
     took: float = 0.01
     """Seconds from the first question of the look to the last answer."""
+    restarts: int = 0
+    """Of the gate, until then."""
 
 
 def look(rules: Stragglers, shown: Shown, sees: bool = True, session_age: float = 100.0) -> Assessment:
@@ -45,7 +47,7 @@ def look(rules: Stragglers, shown: Shown, sees: bool = True, session_age: float 
     transactions = {}
     if shown.stage is not None:
         transactions[session.client] = Transaction(
-            stage=shown.stage, at=NOW + shown.at - shown.age, age=shown.age, number=shown.number
+            stage=shown.stage, at=NOW + shown.number + 100 * shown.restarts, age=shown.age, number=shown.number
         )
     gate = GateReading(closed=False, since=SINCE, sees_transactions=sees, transactions=transactions)
     [found] = rules.look(shown.at, shown.at + shown.took, NOW + shown.at, [session], {"mx1": gate})
@@ -81,6 +83,15 @@ CASES = {
     "the next message ends between two looks: its own answer counts": (
         [Shown(0.0, "committing", 2, 40), Shown(0.1, "committing", 4, 120), Shown(0.2, "committing", 4, 160)],
         "open open idle",
+    ),
+    "a gate that was started again counts from one: the same number is another message, with an answer of its own": (
+        [
+            Shown(0.0, "committing", 2, 40),
+            Shown(0.1, "committing", 2, 140, restarts=1),
+            Shown(0.2, "committing", 2, 140, restarts=1),
+            Shown(0.3, "committing", 2, 180, restarts=1),
+        ],
+        "open open open idle",
     ),
     "settled: found after its end, the answer may be out already; the slowest commit is waited for": (
         [
@@ -206,6 +217,16 @@ def test_a_session_from_before_the_gate(age: float, certain: bool) -> None:
     """A session that may be older than the gate, by the switch's whole seconds, is unknown and not idle."""
     found = look(Stragglers(SETTLE), Shown(0.0, None), session_age=age)
     assert found.standing == ("idle" if certain else "unknown")
+
+
+def test_a_session_of_a_gate_that_was_started_again_is_unknown() -> None:
+    """A restart moves ``since`` up: what the gate does not know of a session from before is not "nothing"."""
+    session = Session(id="0x1", client="192.0.2.7:40001", member="mx1", age=100)
+    gate = GateReading(closed=False, since=SINCE, sees_transactions=True)
+    rules = Stragglers(SETTLE)
+    assert rules.look(0.0, 0.0, NOW, [session], {"mx1": gate})[0].standing == "idle"
+    anew = gate.model_copy(update={"since": NOW})
+    assert rules.look(1.0, 1.0, NOW + 1, [session], {"mx1": anew})[0].standing == "unknown"
 
 
 def test_a_session_that_the_gate_was_asked_about_is_under_it() -> None:

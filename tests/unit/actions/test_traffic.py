@@ -192,6 +192,80 @@ def test_a_member_out_of_service_is_left_alone(admin: Admin) -> None:
     ]
 
 
+@pytest.mark.parametrize("admin", ["drain", "maint"])
+@pytest.mark.parametrize("name", ["mx1", "mx3"])
+def test_what_an_operator_took_out_meanwhile_stays_out(name: str, admin: Admin) -> None:
+    """A member that was taken out on the way stays out on the way back, which ends at the recorded weights."""
+    pair = Pair(pool_of(100, 60, 100, 50, 0), by=(0.5, 1.0))
+    start = pair.observe()
+    pair.go(pair.action.target(start))
+    pair.switch.members[name] = out(pair.switch.members[name].weight, admin)
+    assert pair.action.reached(pair.observe(), pair.action.target(start))
+    pair.go(start)
+    assert pair.switch.members == {
+        **start.members,
+        "mx5": Intake(weight=0),
+        name: out(start.members[name].weight, admin),
+    }
+
+
+def test_what_an_operator_brought_back_meanwhile_stays_in() -> None:
+    """A member that was out at the start and is in service now stays in service, with its recorded weight."""
+    pair = Pair(pool_of(100, 60, 100, out(50, "maint"), 0))
+    start = pair.observe()
+    pair.go(pair.action.target(start))
+    pair.switch.members["mx4"] = Intake(weight=50)
+    pair.go(start)
+    assert [str(one) for one in pair.switch.members.values()] == [f"weight {one}" for one in (100, 60, 100, 50, 0)]
+
+
+def test_the_way_back_is_shared_by_who_is_in_service() -> None:
+    """Waypoints, the diff and the progress count the members that are in service now, not those of the start."""
+    pair = Pair(pool_of(100, 100, 100, 100, 0), by=(0.5, 1.0))
+    start = pair.observe()
+    pair.go(pair.action.target(start))
+    pair.switch.members["mx2"] = out(0, "maint")
+    assert pair.action.describe(pair.observe(), start)[-1].endswith("ord 0% → 33.333%, iad 100% → 66.667%")
+    assert [one["ord"] for one in pair.go(start)] == pytest.approx([1 / 6, 1 / 3], abs=COARSE)
+    watch = FakeWatch()
+    run(pair.action.converge(start, watch))
+    assert watch.numbers == [pytest.approx({"ord": 1 / 3, "iad": 2 / 3})]
+
+
+def test_nobody_gets_traffic_at_a_site_that_is_out_of_service() -> None:
+    """A way back to members that are all out of service gives their site nothing."""
+    pair = Pair(pool_of(100, 100, 100, 0, 0))
+    start = pair.observe()
+    pair.go(pair.action.target(start))
+    pair.switch.members.update(mx1=out(0, "drain"), mx2=out(0, "drain"))
+    assert pair.action.receivers(pair.observe(), start) == []
+
+
+@pytest.mark.parametrize("share", [0.5, 1.0])
+def test_the_last_traffic_is_never_taken_away(share: float) -> None:
+    """Where the takers have left service since the start, what would leave nobody with weight is declined."""
+    pair = Pair(pool_of(100, 60, 0, 0, 0), by=(0.5, 1.0))
+    start = pair.observe()
+    route = {one.label: one.state for one in pair.action.route(start, pair.action.target(start))}
+    pair.switch.members.update(mx3=out(0, "maint"), mx4=out(0, "drain"))
+    outcome = run(pair.action.converge(route[f"{share:.0%}"], FakeWatch()))
+    assert outcome.reached is (share < 1)
+    assert (pair.shares()["ord"], bool(pair.switch.log)) == (1.0, share < 1)
+
+
+def test_the_last_traffic_is_not_taken_away_on_the_way_back() -> None:
+    """The same holds backwards: the site that carries everything keeps it while the other is out of service."""
+    pair = Pair(pool_of(100, 60, 0, 0, 0))
+    start = pair.observe()
+    pair.go(pair.action.target(start))
+    pair.switch.members.update(mx1=out(0, "maint"), mx2=out(0, "maint"))
+    outcome = run(pair.action.converge(start, FakeWatch()))
+    assert outcome.reason == (
+        "cannot shift traffic: no member of ord or iad that is in service now would have weight — set one to ready"
+    )
+    assert pair.shares()["iad"] == 1.0
+
+
 def test_a_site_without_traffic_has_nothing_to_shift() -> None:
     """Where the site takes nothing any more, the target is what is."""
     pair = Pair(pool_of(0, out(100, "maint"), 100, 100, 0))
@@ -215,6 +289,14 @@ def test_a_share_that_weights_cannot_give_is_refused() -> None:
         "cannot leave ord at 25% of the new traffic: the nearest that weights of 0 to 256 give is 33.33% — "
         "give all members of the pool weights some 50 times as large"
     )
+
+
+def test_rounding_takes_nothing_from_a_third_site_and_gives_it_nothing() -> None:
+    """Beside a third site the weights of the two keep their sum at each waypoint, however small they are."""
+    pair = Pair(pool_of(1, 0, 0, 0, 100), by=(0.5, 1.0))
+    start = pair.observe()
+    shares = [*pair.go(pair.action.target(start)), *pair.go(start)]
+    assert [one["dfw"] for one in shares] == [100 / 101] * 4
 
 
 def test_a_weight_that_is_too_large_is_refused() -> None:

@@ -74,6 +74,29 @@ def test_refused_where_the_world_cannot_be_read() -> None:
     assert scene.start() == "run:running shift:gating shift:refused run:refused"
 
 
+def test_what_the_plan_asked_is_asked_again_before_the_first_write() -> None:
+    """A step that has become unfit during its gates is refused with every reason, and touches nothing."""
+    scene = Scene(turn("shift", before=["path"]))
+
+    def block() -> None:
+        scene.world.trouble["shift"] = "blocked"
+
+    assert deeds(scene.start(after={0.5: block})) == "run:running path?pass shift-there?pass run:refused"
+    assert scene.state.reason == "shift: cannot turn shift: it is blocked"
+    assert scene.step("shift").status is StepStatus.REFUSED
+
+
+def test_what_the_plan_asked_is_not_asked_half_way() -> None:
+    """A step that has begun goes on by its waypoints, and its return goes back, whatever the plan would say now."""
+    scene = Scene(turn("shift"), back("back", "shift"), by=(50, 100))
+
+    def block() -> None:
+        scene.world.trouble["shift"] = "blocked"
+
+    scene.start(after={1.5: block})
+    assert (scene.status, scene.levels) == (RunStatus.DONE, scene.before)
+
+
 def test_a_late_verify_that_fails_undoes_the_run() -> None:
     """A check that fails after something was touched takes the run back."""
     scene = Scene(turn("shift"), verify("arrives", "mail"), judge={"mail": "fail"})
@@ -193,6 +216,23 @@ def test_a_hold_that_may_fail() -> None:
     """A hold that runs into its timeout and may does not keep the run from being done."""
     scene = Scene(hold("window", timeout="10s", on_failure="continue"), turn("one"))
     assert deeds(scene.start()) == "run:running run:held run:running one-there?pass one=50 one=100 run:done"
+
+
+def test_a_broken_report_does_not_steer_a_run() -> None:
+    """A run whose report cannot be printed any more ends as it would have."""
+    scene = Scene(turn("shift", after=["flows"]), back("back", "shift"))
+    scene.told = _ClosedPipe()
+    scene.start()
+    assert (scene.status, scene.levels) == (RunStatus.DONE, scene.before)
+
+
+class _ClosedPipe(list[str]):
+    """What is told of a run, into a pipe that nobody reads any more."""
+
+    def append(self, event: str) -> None:
+        """Fail, as a print does."""
+        if ":" in event:
+            raise BrokenPipeError("Broken pipe")
 
 
 def test_a_whole_maintenance() -> None:

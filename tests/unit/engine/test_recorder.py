@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 from pydantic import JsonValue
+from structlog.testing import capture_logs
 
 from orchestrator.engine.recorder import PROGRESS_EVERY, Recorder
 from orchestrator.errors import Fenced
@@ -136,3 +137,40 @@ def test_entries_carry_the_attempt(desk: Desk) -> None:
     desk.recorder.record("verdict", "shift", {})
     desk.recorder.record("verdict", "", {})
     assert [one.attempt for one in desk.journal.written] == [0, 1, 1, 2, 2, 0]
+
+
+def test_a_broken_report_is_logged_once_and_heard_no_more(desk: Desk) -> None:
+    """A listener that raises is told nothing any more; what happens goes into the journal as if it listened."""
+    asked: list[Entry] = []
+
+    def broken(entry: Entry) -> None:
+        asked.append(entry)
+        raise BrokenPipeError("Broken pipe")
+
+    recorder = Recorder("r1", desk.journal.take("r1"), desk.journal, desk.clock, broken)
+    person = Entry(run="r1", at=1.0, epoch=0, kind="approval", step="shift", data={"by": "ada"})
+    with capture_logs() as logs:
+        recorder.progress("shift", "half", {})
+        desk.journal.append(person)
+        recorder.refresh()
+        recorder.step_status("shift", StepStatus.FAILED, "no")
+    assert [one.kind for one in asked] == ["progress"]
+    assert [(one["event"], one["error"]) for one in logs] == [("report.broken", "BrokenPipeError: Broken pipe")]
+    assert recorder.step_state("shift").approved_by == "ada"
+    assert desk.journal.written[-1].data["status"] == "failed"
+
+
+def test_a_log_that_breaks_too_changes_nothing(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the log goes down the same closed pipe as the report, the run still goes on."""
+
+    class ClosedPipe:
+        def error(self, event: str, **more: object) -> None:
+            raise BrokenPipeError(event)
+
+    def broken(entry: Entry) -> None:
+        raise OSError("No space left on device")
+
+    monkeypatch.setattr("orchestrator.engine.recorder.log", ClosedPipe())
+    recorder = Recorder("r1", desk.journal.take("r1"), desk.journal, desk.clock, broken)
+    recorder.step_status("shift", StepStatus.FAILED, "no")
+    assert desk.journal.written[-1].data["status"] == "failed"

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Callable, Iterator
+from itertools import count
+
 import pytest
 
 from orchestrator.errors import Fenced
+from orchestrator.model.check import Verdict
 from orchestrator.status import RunStatus, StepStatus
 
-from ..fakes.judges import FakeGuards
-from .scene import Scene, back, deeds, hold, turn, verify
+from ..fakes.judges import FakeGuards, verdict
+from .scene import Scene, StepText, back, deeds, hold, turn, verify
 
 ROUND = (turn("shift", after=["flows"]), hold("window", until="30s"), back("back", "shift"))
 
@@ -100,6 +105,88 @@ def test_a_guard_breach_during_a_return() -> None:
     """A return that a guard stops is taken back, and the run is held."""
     scene = Scene(turn("shift"), back("back", "shift"), guards=FakeGuards(breach_at=3.5))
     assert deeds(scene.start()).endswith("shift=50 shift-there?pass shift=75 shift=100 run:held")
+
+
+class Alarm(FakeGuards):
+    """Guards that break when they are told to."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._on_breach: Callable[[Verdict], None] | None = None
+
+    async def watch(self, on_breach: Callable[[Verdict], None]) -> None:
+        """See ``Guards.watch``."""
+        self._on_breach = on_breach
+        try:
+            await asyncio.Event().wait()
+        finally:
+            self._on_breach = None
+
+    def ring(self) -> bool:
+        """Break, if anybody listens."""
+        if self._on_breach is not None:
+            self._on_breach(verdict("headroom", "fail"))
+            return True
+        return False
+
+
+def breach_at_turn(number: int, *steps: StepText) -> tuple[Scene, list[str] | None]:
+    """The scene whose guards broke at one turn of the loop, and the events until then; none where it was over."""
+    alarm = Alarm()
+    scene, until = Scene(*steps, guards=alarm), list[list[str]]()
+
+    def each_turn(turn: int) -> None:
+        if turn == number and alarm.ring():
+            until.append(list(scene.told))
+
+    scene.start(each_turn)
+    return scene, until[0] if until else None
+
+
+def breach_at_each_turn(*steps: StepText) -> Iterator[tuple[Scene, list[str]]]:
+    """The scene once for every turn of the loop at which its guards are on watch."""
+    for number in count(1):
+        scene, until = breach_at_turn(number, *steps)
+        if until is not None:
+            yield scene, until
+        elif number > 10:  # in the first turns nobody is on watch yet
+            return
+
+
+def test_a_breach_at_any_moment_of_a_return() -> None:
+    """Once the way out is done, a breach holds the run, also between two parts of the return; or it was done."""
+    out, parts = (turn("shift"), turn("drain")), ("back.drain", "back.shift")
+    ends = set()
+    for scene, _ in breach_at_each_turn(*out, back("back", "drain", "shift")):
+        if "drain:done" not in scene.told:
+            assert scene.status in {RunStatus.UNDONE, RunStatus.REFUSED}
+            assert scene.levels == scene.before
+            continue
+        finished = tuple(part for part in parts if f"{part}:done" in scene.told)
+        ends.add((scene.status, finished))
+        there = {"drain": 0 if parts[0] in finished else 100, "shift": 0 if parts[1] in finished else 100}
+        assert scene.levels == there
+        scene.guards = FakeGuards()
+        if scene.status is RunStatus.HELD:
+            scene.start()
+        assert (scene.status, scene.levels) == (RunStatus.DONE, scene.before)
+    assert ends == {(RunStatus.HELD, ()), (RunStatus.HELD, parts[:1]), (RunStatus.DONE, parts)}
+
+
+def test_a_breach_after_the_last_step() -> None:
+    """A guard that breaks when no step is left undoes nothing, also where the last step was a hold."""
+    for steps in [(turn("shift"), hold("window", until="1s")), (hold("window", until="1s"), turn("shift"))]:
+        last = f"{steps[-1]['id']}:done"
+        late = [scene.status for scene, until in breach_at_each_turn(*steps) if last in until]
+        assert late
+        assert set(late) == {RunStatus.DONE}
+
+
+def test_a_breach_between_two_steps() -> None:
+    """Between two steps the next one decides: it would have been stopped at its gate."""
+    steps = (turn("one"), turn("two", on_failure="hold"))
+    ends = {scene.status for scene, until in breach_at_each_turn(*steps) if until[-1] == "one:done"}
+    assert ends == {RunStatus.HELD}
 
 
 def test_a_breach_is_journalled() -> None:

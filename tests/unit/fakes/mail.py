@@ -16,14 +16,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
-from orchestrator.errors import UnfitError
+from orchestrator.adapters.postfix_policy import GateStatus
+from orchestrator.errors import UnfitError, UnreachableError
 from orchestrator.model.traffic import (
     GateReading,
     Intake,
     MemberReading,
     QueueDepth,
     Session,
-    Transaction,
 )
 
 from .clock import EPOCH
@@ -114,6 +114,8 @@ class FakeSwitch:
         self.members = dict(members)
         self.pool = pool or Pool()
         self.latency = latency
+        self.lost_until = float("-inf")
+        """Until when it does not answer, in virtual seconds."""
         self.log: list[str] = []
         self.hidden = 0
         """Sessions that the switch counts and does not list yet, as it is only just setting them up."""
@@ -138,6 +140,8 @@ class FakeSwitch:
 
     async def sessions(self, members: Sequence[str]) -> Sequence[Session]:
         await asyncio.sleep(self.latency)
+        if moment() < self.lost_until:
+            raise UnreachableError("cannot reach the switch: connection refused")
         now = moment()
         return [
             Session(
@@ -163,11 +167,14 @@ class FakeSwitch:
 class FakeGate:
     """``ports.MailGate`` that Postfix asks; ``at_mail`` and ``at_end`` are its questions.
 
-    ``sees`` false makes it a table: it knows whether it is closed, and nothing of sessions.
+    ``sees`` false makes it a table: it knows whether it is closed, and nothing of sessions. Its host's clock is
+    ``skew`` seconds ahead, and the driver makes the reading out of what it says.
     """
 
-    def __init__(self, since: float = -1000.0, sees: bool = True, closed: bool = False) -> None:
+    def __init__(self, since: float = -1000.0, sees: bool = True, closed: bool = False, skew: float = 0.0) -> None:
         self.closed = closed
+        self.skew = skew
+        self.lost_until = float("-inf")
         self.since = since
         self.sees = sees
         self.trouble = ""
@@ -178,10 +185,30 @@ class FakeGate:
         self._held: list[_Held] = []
         self._watched_until = float("-inf")
 
+    def restart(self, seconds: float) -> None:
+        """It goes down, comes back after so many seconds, and has forgotten everything but whether it is closed."""
+        self.lost_until = moment() + seconds
+        self.since = self.lost_until
+        self._seen.clear()
+        self._turned_away.clear()
+        self._number = 0
+        self._watched_until = float("-inf")
+        for held in list(self._held):
+            self._release(held)
+
+    async def _call(self) -> None:
+        await asyncio.sleep(CALL)
+        if self._down:
+            raise UnreachableError("cannot reach the gate: connection refused")
+
+    @property
+    def _down(self) -> bool:
+        return moment() < self.lost_until
+
     async def read(self) -> GateReading:
         if self.trouble:
             raise UnfitError(self.trouble)
-        await asyncio.sleep(CALL)
+        await self._call()
         reading = self._reading()
         await asyncio.sleep(CALL)
         return reading
@@ -189,7 +216,7 @@ class FakeGate:
     async def look(self) -> GateReading:
         if not self.sees:
             return await self.read()
-        await asyncio.sleep(CALL)
+        await self._call()
         for held in [one for one in self._held if one.shown]:
             self._release(held)
         for held in self._held:
@@ -200,7 +227,7 @@ class FakeGate:
         return reading
 
     async def set_closed(self, closed: bool) -> None:
-        await asyncio.sleep(CALL)
+        await self._call()
         self.log.append("closed" if closed else "open")
         self.closed = closed
         if not closed:
@@ -209,14 +236,16 @@ class FakeGate:
     async def turn_away(self, client: str, number: int | None) -> bool:
         if not self.sees:
             return False
-        await asyncio.sleep(CALL)
+        await self._call()
         agreed = number is None or number == self._seen.get(client, ("", 0.0, 0))[2]
         if agreed:
             self._turned_away.add(client)
         return agreed or self.closed
 
     def at_mail(self, client: str) -> bool:
-        """Whether MAIL FROM is taken; otherwise it is answered with 421."""
+        """Whether MAIL FROM is taken; otherwise it is answered with 421. Without the gate it is taken."""
+        if self._down:
+            return True
         if self.closed or client in self._turned_away:
             self._turned_away.discard(client)
             return False
@@ -225,6 +254,8 @@ class FakeGate:
 
     async def at_end(self, client: str) -> None:
         """Returns when the message may be committed."""
+        if self._down:
+            return
         self._note(client, "committing")
         if not self.sees or moment() >= self._watched_until:
             return
@@ -245,15 +276,21 @@ class FakeGate:
 
     def _reading(self) -> GateReading:
         now = moment()
-        return GateReading(
+        by_host = EPOCH + self.skew
+        status = GateStatus(
+            ok=True,
             closed=self.closed,
-            since=EPOCH + self.since,
-            sees_transactions=self.sees,
+            spare=(),
+            since=by_host + self.since,
+            listen="",
+            time=by_host + now,
+            moment=now,
             transactions={
-                client: Transaction(stage=stage, at=EPOCH + at, age=now - at, number=number)
-                for client, (stage, at, number) in self._seen.items()
+                client: (stage, by_host + at, at, number) for client, (stage, at, number) in self._seen.items()
             },
         )
+        reading = status.reading(by_host + self.since, EPOCH + now)
+        return reading.model_copy(update={"sees_transactions": self.sees})
 
 
 @dataclass(eq=False)

@@ -174,13 +174,14 @@ def test_shipped_runbook_loads(inventory: Inventory) -> None:
     result = load_runbook(SHIPPED, inventory, {"site": "ord", "to": "iad", "deadline": "90s"})
     runbook = result.runbook
     assert [step.id for step in runbook.steps] == ["escape", "shift", "drain", "window", "back"]
-    assert list(runbook.parameters) == ["site", "to", "pause", "observe", "deadline"]
-    assert result.parameters == {"site": "ord", "to": "iad", "pause": 5.0, "observe": 10.0, "deadline": 90.0}
+    assert list(runbook.parameters) == ["site", "to", "pause", "observe", "deadline", "settle"]
+    stated = {"site": "ord", "to": "iad", "deadline": 90.0}
+    assert result.parameters == {**stated, "pause": 5.0, "observe": 10.0, "settle": 10.0}
     shift, drain, window, back = (runbook.step(name) for name in ("shift", "drain", "window", "back"))
     assert isinstance(shift, ShiftStep)
     assert (shift.with_.from_, shift.with_.to, shift.with_.by) == ("ord", "iad", (0.05, 0.25, 1.0))
     assert isinstance(drain, DrainStep)
-    assert (drain.with_.site, drain.with_.deadline) == ("ord", 90.0)
+    assert (drain.with_.site, drain.with_.deadline, drain.with_.settle) == ("ord", 90.0, 10.0)
     assert isinstance(window, HoldStep)
     assert isinstance(back, ReturnStep)
     assert (back.steps, back.on_failure, runbook.needs(back)) == (("drain", "shift"), "hold", ("window",))
