@@ -182,7 +182,7 @@ def _drains(account: Account) -> Iterator[str]:
             continue
         left = f", {numbers['sessions']:g} left" if numbers.get("sessions") else ""
         yield (
-            f"{planned.id}: {numbers['told']:g} sessions told to move, {numbers.get('closed', 0):g} closed idle, "
+            f"{planned.id}: {numbers.get('closed', 0):g} sessions closed idle, {numbers['told']:g} told 421, "
             f"{numbers.get('cut', 0):g} cut at the deadline{left}, {format_duration(numbers.get('seconds', 0))}"
         )
 

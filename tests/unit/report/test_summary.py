@@ -82,7 +82,7 @@ def test_an_interrupted_undo_goes_on_undoing() -> None:
 
 def test_a_drain_is_summed_up_from_its_last_numbers() -> None:
     """The drain line counts the sessions told, closed and cut, and says what is left where it did not end."""
-    assert "  drain: 46 sessions told to move, 4 closed idle, 0 cut at the deadline, 8s\n" in closing(story.held())
+    assert "  drain: 4 sessions closed idle, 46 told 421, 0 cut at the deadline, 8s\n" in closing(story.held())
     assert ", 8 left, 7s\n" in closing(story.draining()).replace("\n  7s", " 7s")
 
 
@@ -90,7 +90,7 @@ def test_the_way_back_does_not_blur_the_drain() -> None:
     """Progress with numbers during the undo does not replace what the drain did."""
     told = story.held().run("undoing", "asked for").step("drain", "undoing")
     told.progress("drain", "gate open", sessions=0, told=0, closed=0, cut=0, seconds=1)
-    assert "46 sessions told to move" in closing(told)
+    assert "46 told 421" in closing(told)
 
 
 def test_what_a_run_leaves_changed_is_named() -> None:
