@@ -100,7 +100,7 @@ def test_a_target_that_dies_at_25_percent_is_undone(start_lab: StartLab, begin: 
     lab.revive_host("iad-mx1")
     assert world() == before
     ledger = lab.settle()
-    assert (ledger.lost, ledger.duplicated) == (0, 0)
+    assert (ledger.lost, ledger.duplicated) == (0, 0)  # what was open on the host that died was cut by its death
 
 
 def test_an_alternate_that_hangs_2_percent_of_connections_is_refused(start_lab: StartLab) -> None:
@@ -174,7 +174,7 @@ def test_two_runs_never_share_a_pool(start_lab: StartLab, begin: Callable[..., C
     assert second.code == 1
     assert f"process {run.process.pid}" in second.errors
     run.process.send_signal(signal.SIGTERM)
-    assert run.end().code in {1, 5}
+    assert run.end().code == 5
 
 
 def refusal(*arguments: str) -> str:
