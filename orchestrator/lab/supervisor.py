@@ -40,6 +40,8 @@ from orchestrator.lab.processes import (
 )
 from orchestrator.lab.runtime_api import checked_hosts, host_sessions, set_flow_loss
 
+_GATE_FIRST: Final = 2.0
+"""Seconds from the gates' start to the first client: whole seconds of age must not make a session look older."""
 _START_TIMEOUT: Final = 30.0
 _LOG_LIMIT: Final = 8 * 2**20
 _TRIM_EVERY: Final = 5.0
@@ -80,6 +82,7 @@ class Supervisor:
         self._say("starting HAProxy, waiting for its health checks")
         self._keep(parts.start_edge())
         await self._until("edge", self._all_checked)
+        await asyncio.sleep(_GATE_FIRST)
         await self._until("traffic", self._traffic_resumed)
         parts.folders.addresses.write_text(json.dumps(parts.addresses(), indent=1))
 
