@@ -40,6 +40,11 @@ _CLOSE_TRIES: Final = 100
 _CLOSE_PAUSE: Final = 0.01
 
 
+_SHOW_STAT: Final = "show stat -1 4 -1"
+"""Servers (4) of all proxies. To ask for ours by name does not do: where a frontend has the same name it finds that,
+which has none (HAProxy 2.6 Management Guide, "show stat")."""
+
+
 class HaproxyDriver:
     """``ports.TrafficSwitch`` on one backend of a HAProxy in TCP mode."""
 
@@ -66,11 +71,10 @@ class HaproxyDriver:
         """
         async with self._open() as connection:
             servers = await self._servers(connection, self._members)
-            reply = await connection.ask(self._show_stat)
+            reply = await connection.ask(_SHOW_STAT)
         counts = parse_session_counts(reply, self._switch.backend)
-        for old in (await self._ask_old_workers(self._show_stat)).values():
-            # A worker from before the backend was configured says "No such proxy."
-            for name, count in parse_session_counts(old, self._switch.backend).items() if "," in old else ():
+        for old in (await self._ask_old_workers(_SHOW_STAT)).values():
+            for name, count in parse_session_counts(old, self._switch.backend).items():
                 counts[name] = counts.get(name, 0) + count
         return {
             name: MemberReading(intake=server.intake, up=server.up, sessions=counts.get(name, 0))
@@ -174,11 +178,6 @@ class HaproxyDriver:
                     f"cannot use HAProxy at {self._switch.socket}: it closed the connection",
                     remedy="look whether it has just been reloaded or stopped, and try again",
                 ) from cut
-
-    @property
-    def _show_stat(self) -> str:
-        servers_only = 4
-        return f"show stat {self._switch.backend} {servers_only} -1"
 
     async def _servers(self, connection: Connection, wanted: Iterable[str]) -> dict[str, Server]:
         """The servers called ``wanted``.

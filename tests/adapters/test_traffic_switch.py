@@ -102,8 +102,10 @@ class RealHaproxy:
               timeout client-fin 2s
               timeout server-fin 2s
               load-server-state-from-file global
-            listen smtp
+            frontend smtp
               bind 127.0.0.1:{self.port}
+              default_backend smtp
+            backend smtp
               balance roundrobin
               {options}
             """
