@@ -6,7 +6,7 @@ MAKEFLAGS += --no-print-directory
 
 BIN := .venv/bin
 
-.PHONY: help setup test lint format-check style types layers unit lab-test demo bench test-all-pythons clean
+.PHONY: help setup editor test lint format-check style types layers unit lab-test demo bench test-all-pythons clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */\t/' | sort | \
@@ -14,6 +14,9 @@ help:  ## this list
 
 setup:  ## install what is missing: Debian packages for the lab, .venv from uv.lock; says so before
 	@scripts/setup
+
+editor: setup
+	@scripts/setup editor
 
 test: setup lint unit lab-test  ## every check and every test, after set-up
 
@@ -34,7 +37,7 @@ layers: setup
 unit: setup  ## the tests that start no server
 	@scripts/stage 'unit tests' $(BIN)/pytest -m 'not lab'
 
-lab-test: setup  ## the tests against real HAProxy and Postfix on loopback
+lab-test: editor  ## the tests against real programs: HAProxy and Postfix on loopback, the editors' language server
 	@scripts/stage 'lab tests' $(BIN)/pytest -m lab
 
 demo: setup  ## a maintenance on two real sites on this machine, from plan to return
@@ -47,5 +50,5 @@ test-all-pythons: setup  ## the unit tests on each supported Python that is here
 	@scripts/all-pythons
 
 clean:  ## remove what was made here: .venv, caches, builds
-	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache dist
+	rm -rf .venv tests/editor/node_modules .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache dist
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

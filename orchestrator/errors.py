@@ -5,6 +5,7 @@
     FailoverError                 what the command line shows as one clear message, never as a traceback
     ├── InputError                the user's files or arguments; carries every problem with its place (exit 1)
     ├── RefusedError              a plan or a run that must not start, nothing was touched (exit 1)
+    │   └── PlanRefusedError      a plan that refuses itself, with every reason
     ├── MissingToolError          a program of this machine is not there; names what installs it (exit 1)
     ├── JournalError              the journal cannot be read or written, so nothing may act
     └── OutsideError              trouble at a system outside, translated at the adapter's edge
@@ -23,6 +24,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 
 class FailoverError(Exception):
@@ -39,13 +41,17 @@ class FailoverError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """One mistake in a file, at its place. Lines and columns count from 1; 0 means the whole file."""
+    """One mistake in a file, at its place. Lines and columns count from 1; 0 means the whole file.
+
+    ``hidden`` is the column in which a secret begins: nothing of the line may be shown from there on. 0: it has none.
+    """
 
     message: str
     remedy: str = ""
     file: str = ""
     line: int = 0
     column: int = 0
+    hidden: int = 0
 
     def __str__(self) -> str:
         place = self.file
@@ -65,6 +71,42 @@ class InputError(FailoverError):
 
 class RefusedError(FailoverError):
     """A plan or run that must not start. Nothing was touched."""
+
+
+class BrokenRule(Protocol):
+    """A rule that a plan breaks: ``model.plan.Refusal``. ``str`` of it says where, by how much, and what to do."""
+
+    @property
+    def rule(self) -> str:
+        """Its name, as ``--override`` takes it."""
+
+    @property
+    def step(self) -> str:
+        """The step that breaks it; empty for the plan as a whole."""
+
+    @property
+    def reason(self) -> str:
+        """By how much."""
+
+    @property
+    def remedy(self) -> str:
+        """What to do about it."""
+
+
+class PlanRefusedError(RefusedError):
+    """A plan that must not be run. Rules can be set aside with a reason; ``problems`` cannot."""
+
+    def __init__(self, problems: Sequence[str], refusals: Sequence[BrokenRule] = ()) -> None:
+        lines = [*problems, *(f"{refusal} [{refusal.rule}]" for refusal in refusals)]
+        rules = dict.fromkeys(refusal.rule for refusal in refusals)
+        if rules:
+            overrides = " ".join(f'--override {rule}="why it is right"' for rule in rules)
+            lines.append(f"to set a rule aside: {overrides}")
+        super().__init__("\n".join(lines))
+        self.problems = tuple(problems)
+        """What no override can set aside: systems that cannot be read, steps that cannot be done."""
+        self.refusals = tuple(refusals)
+        """The rules that it breaks, and that are not overridden."""
 
 
 class MissingToolError(FailoverError):

@@ -12,6 +12,7 @@ from typing import Protocol
 
 from orchestrator.model.inventory import Inventory
 from orchestrator.model.journal import Entry
+from orchestrator.model.secret import Login
 from orchestrator.model.traffic import GateReading, Intake, MemberReading, QueueDepth, Session
 from orchestrator.model.value import Value
 
@@ -112,6 +113,8 @@ class MailAttempt(Value):
     ca_file: str | None = None
     server_name: str | None = None
     source_address: str | None = None
+    login: Login | None = None
+    """Sent after STARTTLS only, unless the server is on this machine (RFC 4954, 4)."""
 
 
 class MailResult(Value):

@@ -8,7 +8,8 @@ A step::
        │          └──▶ failed                                           (with ``on_failure: continue`` it stays failed)
        └──▶ nothing                                                     its observed state was its target
 
-    any that has touched something ──▶ undoing ──▶ undone ──▶ gating    anew, with nothing recorded
+    any that has touched something ──▶ undoing ──▶ undone ──▶ gating    anew, with nothing recorded; so does
+                                                                        a plan B that is done a second time
                                           └──▶ stuck                    as any may become where a person must look
 
 A run::
@@ -73,8 +74,8 @@ STEP_TRANSITIONS: Final = MappingProxyType(
         _S.GATING: frozenset({_S.CONVERGING, _S.VERIFYING, _S.DONE, _S.NOTHING, _S.REFUSED, _S.FAILED, _S.GATING}),
         _S.CONVERGING: frozenset({_S.VERIFYING, _S.CONVERGING, _S.FAILED, _S.DONE, _S.GATING}),
         _S.VERIFYING: frozenset({_S.CONVERGING, _S.DONE, _S.FAILED, _S.GATING}),
-        _S.DONE: frozenset({_S.UNDOING}),
-        _S.NOTHING: frozenset({_S.UNDOING}),
+        _S.DONE: frozenset({_S.UNDOING, _S.GATING}),
+        _S.NOTHING: frozenset({_S.UNDOING, _S.GATING}),
         _S.REFUSED: frozenset({_S.GATING}),
         _S.FAILED: frozenset({_S.GATING, _S.UNDOING}),
         _S.UNDOING: frozenset({_S.UNDONE, _S.UNDOING}),
@@ -82,6 +83,7 @@ STEP_TRANSITIONS: Final = MappingProxyType(
         _S.STUCK: frozenset({_S.GATING, _S.UNDOING}),
     }
 )
+_SETTLED: Final = frozenset({_S.DONE, _S.NOTHING, _S.UNDONE})
 _UNDOABLE: Final = frozenset({_S.GATING, _S.CONVERGING, _S.VERIFYING, _S.UNDOING, _S.FAILED})
 
 _R = RunStatus
@@ -136,7 +138,8 @@ class StepState(Value):
     since: float | None = Field(default=None, description="Unix time of the last change of status.")
     entered: float | None = Field(default=None, description="Unix time at which it left 'pending'.")
     progress: str = ""
-    approved_by: str | None = None
+    approved_by: str | None = Field(default=None, description="Everybody who has approved it, for people.")
+    approvers: tuple[str, ...] = Field(default=(), description="Who has approved what it is doing now: out, or back.")
     approved_note: str = ""
 
 
@@ -198,7 +201,7 @@ def _step_after(step: StepState, entry: Entry) -> StepState:
     data = entry.data
     if entry.kind == "step":
         status = step_transition(step.status, StepStatus(str(data["status"])))
-        if step.status is StepStatus.UNDONE and status is StepStatus.GATING:
+        if step.status in _SETTLED and status is StepStatus.GATING:
             step = StepState(attempt=step.attempt)  # it begins anew: what was recorded or approved before is over
         update: dict[str, object] = {
             "status": status,
@@ -207,6 +210,7 @@ def _step_after(step: StepState, entry: Entry) -> StepState:
             "attempt": max(step.attempt, entry.attempt),
             "entered": step.entered if step.entered is not None else entry.at,
             "progress": "" if status in {StepStatus.GATING, StepStatus.UNDOING} else step.progress,
+            "approvers": () if status is StepStatus.UNDOING is not step.status else step.approvers,
         }
     elif entry.kind == "intent":
         start = step.start if step.start is not None else data.get("start")
@@ -216,8 +220,11 @@ def _step_after(step: StepState, entry: Entry) -> StepState:
         update = {"in_doubt": False}
     elif entry.kind == "progress":
         update = {"progress": str(data.get("text", ""))}
+    elif entry.kind == "approval" and (data.get("direction") == "undo") is not (step.status is StepStatus.UNDOING):
+        update = {}  # somebody said that it was done, just when it was no longer wanted done
     elif entry.kind == "approval":
-        update = {"approved_by": str(data.get("by", "")), "approved_note": str(data.get("note", ""))}
+        people = tuple(dict.fromkeys((*step.approvers, str(data.get("by", "")))))
+        update = {"approved_by": ", ".join(people), "approvers": people, "approved_note": str(data.get("note", ""))}
     else:
         update = {}
     return step.model_copy(update=update)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Final
@@ -32,13 +32,18 @@ from orchestrator.engine.recorder import Listener, Recorder
 from orchestrator.errors import RefusedError, UnfitError
 from orchestrator.journal.sqlite import SqliteJournal
 from orchestrator.model.inventory import Inventory, PolicyGate
-from orchestrator.model.plan import Plan
+from orchestrator.model.plan import Plan, PlanRule
 from orchestrator.model.runbook import DrainStep, Runbook, ShiftStep
-from orchestrator.planning import make_plan
-from orchestrator.ports import Clock, Inbox, Journal, Lock, MailClient, MailGate, MailQueue, TrafficSwitch
+from orchestrator.planning import Recheck, make_plan, recheck, steps_of, watched_guards
+from orchestrator.planning.planner import NO_OVERRIDES
+from orchestrator.ports import Clock, Inbox, Journal, Lock, MailClient, MailGate, MailQueue, RunRow, TrafficSwitch
+from orchestrator.status import RunStatus
 
 ROOT_LOCKS: Final = Path("/run/lock/failover")
 """Where runs of root lock, whatever home folder sudo left them with (FHS 3.0, 5.9)."""
+
+_OVER: Final = frozenset({RunStatus.DONE, RunStatus.UNDONE, RunStatus.REFUSED})
+"""Runs that touch nothing any more."""
 
 
 def state_folder() -> Path:
@@ -125,26 +130,89 @@ class RealOutside:
         return Maildir(Path(folder))
 
 
-async def plan_runbook(runbook: Runbook, inventory: Inventory, parameters: dict[str, str | int | float]) -> Plan:
-    """Observe the real world and plan.
+async def plan_runbook(
+    runbook: Runbook,
+    inventory: Inventory,
+    parameters: Mapping[str, str | int | float],
+    *,
+    overrides: Mapping[PlanRule, str] = NO_OVERRIDES,
+    in_use: Sequence[str] = (),
+    warnings: Sequence[str] = (),
+) -> Plan:
+    """Observe the real world and plan; see ``make_plan``.
 
     Raises:
-        RefusedError: something that can be seen now would stop the run.
+        PlanRefusedError: it must not be run.
     """
     clock = SystemClock()
     outside = RealOutside(inventory, clock)
-    return await make_plan(runbook, inventory, parameters, actions_of(runbook, outside, clock))
+    return await make_plan(runbook, parameters, outside, clock, overrides=overrides, in_use=in_use, warnings=warnings)
+
+
+async def recheck_plan(plan: Plan, *, in_use: Sequence[str] = ()) -> Recheck:
+    """Look at the real world again before a saved plan is run; see ``recheck``.
+
+    Raises:
+        PlanRefusedError: something cannot be read now, or the plan must not be run any more.
+    """
+    clock = SystemClock()
+    return await recheck(plan, RealOutside(plan.inventory, clock), clock, in_use=in_use)
 
 
 def lock_names(plan: Plan) -> Sequence[str]:
-    """What a run of this plan must have for itself: its pools, as their switch knows them.
+    """What a run of this plan must have for itself: its pools, as their switch knows them."""
+    return sorted(_pools_by_place(plan.runbook, plan.inventory))
+
+
+def runs_on_same_pools(
+    runbook: Runbook, inventory: Inventory, journal: Journal, clock: Clock, but: str | None = None
+) -> tuple[str, ...]:
+    """Who else works on the runbook's pools, a line each: runs that are not over, and whoever holds a pool.
+
+    Runs of another journal are only seen while somebody works on them. The run ``but`` does not count.
+
+    Raises:
+        RefusedError: the locks cannot be looked at.
+    """
+    places, lock = _pools_by_place(runbook, inventory), open_lock(clock)
+    holders = {place: lock.holder(place) for place in places}  # before the journal: a run may end in between
+    lines, known = [], {but}
+    for row in journal.runs():
+        if row.run == but or row.status in _OVER:
+            continue
+        pools = _shared_pools(row, places)
+        if not pools:
+            continue
+        known.add(row.run)
+        where = f"works on pool {', '.join(pools)}"
+        if owner := lock.holder(f"run {row.run}"):
+            lines.append(f"{owner}, {row.runbook}, {where} now — wait until it is over")
+        else:
+            what = f"run {row.run} ({row.runbook}, {row.status}) {where}"
+            lines.append(f"{what} — failover resume {row.run}, or failover undo {row.run}")
+    for place, holder in holders.items():
+        if holder and not any(holder.startswith(f"run {run} ") for run in known):
+            lines.append(f"{holder} works on pool {places[place]} now — wait until it is over")
+    return tuple(lines)
+
+
+def _shared_pools(row: RunRow, places: Mapping[str, str]) -> Sequence[str]:
+    """The pools that a run of the journal works on, of those at ``places``; all where its plan cannot be read."""
+    try:
+        plan = read_plan(row.plan, row.run)
+    except RefusedError:
+        return sorted(places.values())
+    return sorted(places[place] for place in _pools_by_place(plan.runbook, plan.inventory) if place in places)
+
+
+def _pools_by_place(runbook: Runbook, inventory: Inventory) -> dict[str, str]:
+    """The pools that a runbook changes, plans B too, by what their switch knows them as.
 
     Inventories may call one backend by different names, and reach one socket by different paths.
     """
-    steps = (step for step in plan.runbook.steps if isinstance(step, ShiftStep | DrainStep))
-    pools = {step.with_.pool for step in steps}
-    switches = (plan.inventory.pools[pool].switch for pool in pools)
-    return sorted({f"pool at {_place(switch.socket)}:{switch.backend}" for switch in switches})
+    steps = (step for step in steps_of(runbook) if isinstance(step, ShiftStep | DrainStep))
+    switches = {step.with_.pool: inventory.pools[step.with_.pool].switch for step in steps}
+    return {f"pool at {_place(switch.socket)}:{switch.backend}": pool for pool, switch in switches.items()}
 
 
 def _place(socket: str) -> str:
@@ -156,7 +224,7 @@ def open_engine(plan: Plan, run: str, journal: Journal, clock: Clock, listener: 
     """The engine for a run that the journal knows; from here on this process owns the run."""
     outside = RealOutside(plan.inventory, clock)
     gatekeeper = Gatekeeper(plan.runbook.checks, outside, clock)
-    guards = GuardKeeper(plan.runbook.guards, gatekeeper, outside, clock)
+    guards = GuardKeeper(watched_guards(plan), gatekeeper, outside, clock)
     recorder = Recorder(run, journal.take(run), journal, clock, listener)
     return Engine(plan, actions_of(plan.runbook, outside, clock), recorder, gatekeeper, guards, clock)
 

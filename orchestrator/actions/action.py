@@ -13,10 +13,11 @@ in one move after a failure.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import ClassVar, Generic, Protocol, TypeVar
 
+from orchestrator.model.traffic import Admin
 from orchestrator.model.value import Value
 from orchestrator.ports import Clock
 
@@ -74,11 +75,28 @@ class Watch(Protocol):
         """Seconds since this step first began to converge, over restarts of the orchestrator too."""
 
 
+@dataclass(frozen=True, slots=True)
+class Effect:
+    """What a state sets in one pool, so that a plan can foresee what the next step will find."""
+
+    pool: str
+    weights: Mapping[str, int] = field(default_factory=dict)
+    """By member."""
+    admins: Mapping[str, Admin] = field(default_factory=dict)
+    """By member."""
+    gates: Mapping[str, bool] = field(default_factory=dict)
+    """Closed or not, by host."""
+
+
 class Action(Protocol[S]):
     """One verb, bound to its arguments and ports."""
 
     state: ClassVar[type[Value]]
     """The class of S, to read a recorded state back from the journal."""
+
+    @property
+    def reversible(self) -> bool:
+        """Whether ``converge`` can bring back what was observed before; else the step needs a plan B."""
 
     async def preflight(self) -> Sequence[str]:
         """What would stop this step, found by reading only: each a sentence with its remedy."""
@@ -103,6 +121,9 @@ class Action(Protocol[S]):
 
         Each must be healthy before an undo or a return goes there.
         """
+
+    def effect(self, state: S) -> Effect | None:
+        """What ``state`` sets outside; None where nothing that another step could see. Pure."""
 
     def describe(self, observed: S, target: S) -> Sequence[str]:
         """The difference, a line each, for people; none where there is nothing to do."""

@@ -6,17 +6,28 @@ from collections.abc import Mapping
 from typing import Any, assert_never, cast
 
 from orchestrator.actions.action import Action
-from orchestrator.actions.drain import SmtpDrain
+from orchestrator.actions.drain import SmtpDrain, drained_members
 from orchestrator.actions.hold import Hold
+from orchestrator.actions.manual import Manual
 from orchestrator.actions.traffic import TrafficShift
-from orchestrator.model.runbook import DrainStep, HoldStep, ReturnStep, Runbook, ShiftStep, Step, VerifyStep
+from orchestrator.model.runbook import (
+    DrainStep,
+    HoldStep,
+    ManualStep,
+    ReturnStep,
+    Runbook,
+    ShiftStep,
+    Step,
+    VerifyStep,
+)
 from orchestrator.model.value import Value
 from orchestrator.ports import Clock, Outside
 
 
 def actions_of(runbook: Runbook, outside: Outside, clock: Clock) -> Mapping[str, Action[Value]]:
-    """The action of each step by the step's id; a step that only looks or returns has none of its own."""
-    built = ((step.id, action_of(step, outside, clock)) for step in runbook.steps)
+    """The action of each step, plan B too, by the step's id; a step that only looks or returns has none of its own."""
+    steps = (one for step in runbook.steps for one in (step, *step.plan_b))
+    built = ((step.id, action_of(step, outside, clock)) for step in steps)
     return {name: action for name, action in built if action is not None}
 
 
@@ -33,6 +44,8 @@ def action_of(step: Step, outside: Outside, clock: Clock) -> Action[Value] | Non
             action = _drain(step, outside, clock)
         case HoldStep():
             action = Hold(step.with_)
+        case ManualStep():
+            action = Manual(step.with_)
         case _:
             assert_never(step)
     return cast("Action[Value]", action)  # each action checks the states that it is given by its own state class
@@ -40,7 +53,7 @@ def action_of(step: Step, outside: Outside, clock: Clock) -> Action[Value] | Non
 
 def _drain(step: DrainStep, outside: Outside, clock: Clock) -> SmtpDrain:
     arguments, inventory = step.with_, outside.inventory
-    hosts = inventory.pools[arguments.pool].members(arguments.site)
+    hosts = drained_members(arguments, inventory.pools[arguments.pool])
     return SmtpDrain(
         arguments,
         inventory.pools[arguments.pool],

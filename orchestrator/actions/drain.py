@@ -14,11 +14,12 @@ The way back is the other way round: first the gate opens, then the switch gives
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Awaitable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar
 
-from orchestrator.actions.action import REACHED, Outcome, Watch, Waypoint
+from orchestrator.actions.action import REACHED, Effect, Outcome, Watch, Waypoint
 from orchestrator.actions.stragglers import Assessment, Stragglers, under_gate
 from orchestrator.actions.tally import Tally
 from orchestrator.errors import OutsideError, UnreachableError
@@ -78,9 +79,10 @@ class _Emptying:
 
 
 class SmtpDrain:
-    """Drains one site of one pool."""
+    """Drains one site of one pool, or one of its hosts."""
 
     state: ClassVar[type[Value]] = SiteDrain
+    reversible: ClassVar[bool] = True
 
     def __init__(
         self,
@@ -92,7 +94,9 @@ class SmtpDrain:
         clock: Clock,
     ) -> None:
         self._arguments = arguments
-        self._members = pool.members(arguments.site)
+        self._members = drained_members(arguments, pool)
+        self._site = arguments.site or pool.site_of(self._members[0]) or ""
+        self._deadline = math.inf if arguments.deadline is None else arguments.deadline
         self._switch = switch
         self._gates = gates
         self._queues = queues
@@ -113,8 +117,9 @@ class SmtpDrain:
         older = [s for s in await self._switch.sessions(self._members) if not under_gate(s, readings[s.member], clock)]
         if older:
             oldest = format_duration(max(session.age for session in older))
+            where = self._arguments.host or self._site
             problems.append(
-                f"cannot drain {self._arguments.site}: {len(older)} sessions are older than the gate (the oldest "
+                f"cannot drain {where}: {len(older)} sessions are older than the gate (the oldest "
                 f"{oldest}), and Postfix keeps the restrictions with which a session began — wait until their "
                 "clients have reconnected, or restart those clients"
             )
@@ -153,7 +158,11 @@ class SmtpDrain:
     def receivers(self, start: SiteDrain, end: SiteDrain) -> Sequence[tuple[str, str]]:
         """Nobody: to be ready is not yet to get traffic, but a member with weight gets it at once."""
         ready = [name for name, admin in end.members.items() if admin == "ready" and start.members[name] != "ready"]
-        return [(self._arguments.pool, self._arguments.site)] if ready else []
+        return [(self._arguments.pool, self._site)] if ready else []
+
+    def effect(self, state: SiteDrain) -> Effect:
+        """The members' admin states and their gates."""
+        return Effect(self._arguments.pool, admins=state.members, gates=state.gates_closed)
 
     def describe(self, observed: SiteDrain, target: SiteDrain) -> Sequence[str]:
         """A line for each member and gate that changes, and the sessions to move."""
@@ -238,7 +247,7 @@ class SmtpDrain:
         work.zeros = work.zeros + 1 if not looked and not await self._carried() else 0
         if work.zeros >= 2:
             return REACHED
-        if now - tally.began >= self._arguments.deadline:
+        if now - tally.began >= self._deadline:
             return await self._at_deadline(work, watch)
         if not work.blind and (blind := {host for host, gate in gates.items() if not gate.sees_transactions}):
             await self._set_gates(dict.fromkeys(blind, True), watch)
@@ -292,7 +301,7 @@ class SmtpDrain:
     async def _at_deadline(self, work: _Emptying, watch: Watch) -> Outcome:
         if self._arguments.at_deadline == "cut":
             return await self._cut(work, watch)
-        deadline = format_duration(self._arguments.deadline)
+        deadline = format_duration(self._deadline)
         return Outcome(reached=False, reason=f"after {deadline} {work.tally.text()}; none was cut")
 
     async def _cut(self, work: _Emptying, watch: Watch) -> Outcome:
@@ -341,7 +350,7 @@ class SmtpDrain:
             watch.progress(tally.text() + under_way + left, **tally.numbers(now))
             if not tally.queue:
                 return REACHED
-            if now - began >= self._arguments.deadline:
+            if now - began >= self._deadline:
                 hosts = ", ".join(host for host, messages in moving.items() if messages)
                 return Outcome(
                     reached=False, reason=f"{tally.queue} messages still on their way in the queues of {hosts}"
@@ -373,6 +382,11 @@ async def _together(*writes: Awaitable[None]) -> None:
     errors = [one for one in ended if isinstance(one, BaseException)]
     for error in sorted(errors, key=lambda one: isinstance(one, UnreachableError)):
         raise error
+
+
+def drained_members(arguments: DrainArguments, pool: Pool) -> tuple[str, ...]:
+    """The members that a drain empties: one host, or all of a site."""
+    return (arguments.host,) if arguments.host is not None else pool.members(arguments.site or "")
 
 
 def _is_drained(state: SiteDrain) -> bool:

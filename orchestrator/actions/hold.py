@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import ClassVar
 
-from orchestrator.actions.action import REACHED, Outcome, Watch, Waypoint
+from orchestrator.actions.action import REACHED, Effect, Outcome, Watch, Waypoint
 from orchestrator.model.runbook import HoldArguments
 from orchestrator.model.units import format_duration
 from orchestrator.model.value import Value
@@ -24,6 +24,7 @@ class Hold:
     """Waits; it changes nothing outside, so to undo it is to do nothing."""
 
     state: ClassVar[type[Value]] = Released
+    reversible: ClassVar[bool] = True
 
     def __init__(self, arguments: HoldArguments) -> None:
         self._until = arguments.until
@@ -74,6 +75,10 @@ class Hold:
     def receivers(self, start: Released, end: Released) -> Sequence[tuple[str, str]]:
         """Nobody gets traffic from it."""
         return ()
+
+    def effect(self, state: Released) -> Effect | None:
+        """None."""
+        return None
 
     def describe(self, observed: Released, target: Released) -> Sequence[str]:
         """What it waits for."""

@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
-from orchestrator.actions.action import REACHED, Outcome, Watch, Waypoint
+from orchestrator.actions.action import REACHED, Effect, Outcome, Watch, Waypoint
 from orchestrator.model.inventory import Pool
 from orchestrator.model.runbook import ShiftArguments
 from orchestrator.model.traffic import Intake
@@ -40,6 +40,7 @@ class TrafficShift:
     """
 
     state: ClassVar[type[Value]] = Shares
+    reversible: ClassVar[bool] = True
 
     def __init__(self, arguments: ShiftArguments, pool: Pool, switch: TrafficSwitch) -> None:
         self._arguments = arguments
@@ -119,6 +120,10 @@ class TrafficShift:
         """The site whose share grows; weights alone say nothing, as they may have been scaled up on the way."""
         before, after = self._site_shares(start), self._site_shares(_as_seen(end, start))
         return [(self._arguments.pool, site) for site in before if after[site] > before[site]]
+
+    def effect(self, state: Shares) -> Effect:
+        """The members' weights."""
+        return Effect(self._arguments.pool, weights={name: one.weight for name, one in state.members.items()})
 
     def describe(self, observed: Shares, target: Shares) -> Sequence[str]:
         """A line for each member that changes, and the sites' shares."""

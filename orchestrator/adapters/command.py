@@ -13,6 +13,7 @@ from typing import Final, Protocol
 
 from orchestrator.errors import RejectedError, UnfitError, UnreachableError
 from orchestrator.model.inventory import Host
+from orchestrator.model.ssh import parse_ssh
 
 _PROGRAMS: Final = "/usr/local/sbin:/usr/sbin:/sbin"  # Postfix's programs, which few users have on their PATH
 _SSH_FAILED: Final = 255
@@ -77,8 +78,11 @@ class SshCommands:
     remote: bool = field(default=True, init=False)
 
     def __post_init__(self) -> None:
-        if not self.target or self.target.startswith("-"):
-            raise UnfitError(f"cannot reach {self.host}: {self.target!r} is no ssh target", remedy="write user@name")
+        try:
+            parse_ssh(self.target)
+        except ValueError as error:
+            message = f"cannot reach {self.host}: {self.target!r} is no ssh target"
+            raise UnfitError(message, remedy="write user@name or user@name:port") from error
 
     async def run(
         self, command: Sequence[str], *, stdin: str = "", timeout: float = 10.0, accept: Collection[int] = (0,)
@@ -86,7 +90,9 @@ class SshCommands:
         """See ``CommandRunner.run``."""
         remote = f'PATH="$PATH:{_PROGRAMS}" LC_ALL=C {shlex.join(command)}'
         connect = f"ConnectTimeout={max(1, int(timeout))}"
-        ssh = [self.program, "-o", "BatchMode=yes", "-o", connect, self.target, "--", remote]
+        to = parse_ssh(self.target)
+        port = ["-p", str(to.port)] if to.port else []
+        ssh = [self.program, "-o", "BatchMode=yes", "-o", connect, *port, to.destination, "--", remote]
         status, output, error = await _run(self.host, ssh, stdin, timeout)
         if status == _SSH_FAILED:
             raise UnreachableError(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import email.utils
 import errno
 import ipaddress
@@ -16,6 +17,9 @@ from typing import Final
 
 import aiosmtplib
 
+from orchestrator.adapters.secrets import read_secret, redact, remember
+from orchestrator.errors import OutsideError
+from orchestrator.model.secret import Secret
 from orchestrator.model.units import format_duration
 from orchestrator.ports import Clock, MailAttempt, MailResult
 
@@ -37,6 +41,7 @@ _SPOKEN: Final = {
     "banner": "the banner",
     "ehlo": "EHLO",
     "starttls": "STARTTLS",
+    "auth": "AUTH",
     "mail": "MAIL FROM",
     "rcpt": "RCPT TO",
     "data": "DATA",
@@ -46,8 +51,9 @@ _SPOKEN: Final = {
 class SmtpClient:
     """``ports.MailClient`` over aiosmtplib."""
 
-    def __init__(self, clock: Clock) -> None:
+    def __init__(self, clock: Clock, read_secret: Callable[[Secret], str] = read_secret) -> None:
         self._clock = clock
+        self._read_secret = read_secret
         self._contexts: dict[tuple[str | None, int], ssl.SSLContext] = {}
 
     async def deliver(self, attempt: MailAttempt) -> MailResult:
@@ -56,7 +62,7 @@ class SmtpClient:
         ``seconds`` runs from before the connect to the reply that accepts the message, or to the failure.
         """
         began = self._clock.monotonic()
-        talk = _Conversation(attempt, self._context, self._clock)
+        talk = _Conversation(attempt, self._context, self._read_secret, self._clock)
         reason, broken = "", False
         try:
             async with asyncio.timeout(attempt.timeout):
@@ -93,10 +99,18 @@ class _BrokenProbeError(Exception):
 class _Conversation:
     """One connection, from its socket to its end; ``stage`` says how far it is."""
 
-    def __init__(self, attempt: MailAttempt, context: Callable[[str | None], ssl.SSLContext], clock: Clock) -> None:
+    def __init__(
+        self,
+        attempt: MailAttempt,
+        context: Callable[[str | None], ssl.SSLContext],
+        read_secret: Callable[[Secret], str],
+        clock: Clock,
+    ) -> None:
         self._attempt = attempt
         self._context = context
+        self._read_secret = read_secret
         self._clock = clock
+        self._encrypts = attempt.starttls
         self._client: aiosmtplib.SMTP | None = None
         self._transport: asyncio.BaseTransport | None = None
         self.stage = "connect"
@@ -105,15 +119,19 @@ class _Conversation:
     async def until_accepted(self) -> None:
         """Talk until the server has accepted the message; raises what stops it."""
         attempt = self._attempt
-        context = self._prepared_context() if attempt.starttls else None
+        password = self._read_secret(attempt.login.password) if attempt.login else ""
+        context = self._prepared_context() if attempt.starttls or attempt.login else None
         try:
             client = await self._greeted()
             self.stage = "ehlo"
             await client.ehlo()
-            if context is not None:
+            if context is not None and self._encrypts:
                 await self._encrypt(client, context)
                 self.stage = "ehlo"  # what was said before TLS counts no more (RFC 3207, 4.2)
                 await client.ehlo()
+            if attempt.login is not None:
+                self.stage = "auth"
+                await _log_in(client, attempt.login.user, password)
             self.stage = "mail"
             await client.mail(attempt.sender)
             self.stage = "rcpt"
@@ -157,6 +175,7 @@ class _Conversation:
         host, port = _split(self._attempt.address)
         connected = await _connect(host, port, self._attempt.source_address)
         self.stage = "banner"
+        self._encrypts |= self._attempt.login is not None and not is_loopback(str(connected.getpeername()[0]))
         # The name of an address literal (RFC 5321, 4.1.3): true, and found without asking any DNS.
         literal = _literal(str(connected.getsockname()[0]))
         self._client = aiosmtplib.SMTP(
@@ -169,7 +188,8 @@ class _Conversation:
     async def _encrypt(self, client: aiosmtplib.SMTP, context: ssl.SSLContext) -> None:
         self.stage = "starttls"
         if not client.supports_extension("starttls"):
-            raise aiosmtplib.SMTPNotSupported("STARTTLS is not offered")
+            why = "" if self._attempt.starttls else ", and a password is never sent in the clear (RFC 4954, 4)"
+            raise aiosmtplib.SMTPNotSupported(f"STARTTLS is not offered{why}")
         name = self._attempt.server_name or _split(self._attempt.address)[0]
         await client.starttls(server_hostname=name, tls_context=context)
         certificate: dict[str, object] = client.get_transport_info("peercert") or {}
@@ -197,6 +217,26 @@ def compose(attempt: MailAttempt, now: float) -> bytes:
     lines, rest = divmod(max(0, attempt.size - len(head)), len(_LINE))
     last = b"-" * (rest - 2) + b"\r\n" if rest >= 2 else b""
     return head + _LINE * lines + last
+
+
+def is_loopback(address: str) -> bool:
+    """Whether nothing that is sent to this IP address leaves the machine."""
+    return ipaddress.ip_address(address).is_loopback
+
+
+async def _log_in(client: aiosmtplib.SMTP, user: str, password: str) -> None:
+    """Log in, once: a second mechanism after a wrong password would count as a second wrong password."""
+    remember(password)
+    remember(base64.b64encode(f"\0{user}\0{password}".encode()).decode())  # as AUTH PLAIN has it (RFC 4616)
+    offered = client.server_auth_methods
+    if "plain" in offered:
+        await client.auth_plain(user, password)
+    elif "login" in offered:
+        await client.auth_login(user, password)
+    elif "cram-md5" in offered:
+        await client.auth_crammd5(user, password)
+    else:
+        raise aiosmtplib.SMTPNotSupported("no way to log in is offered that a password would do for")
 
 
 async def _connect(host: str, port: int, source: str | None) -> socket.socket:
@@ -260,7 +300,7 @@ def _literal(ip: str) -> str:
 def _explain(error: Exception, stage: str, attempt: MailAttempt) -> tuple[str, bool]:
     """In few words why an attempt failed at ``stage``, and whether the fault is this machine's."""
     spoken = _SPOKEN.get(stage, stage)
-    if isinstance(error, _BrokenProbeError):
+    if isinstance(error, _BrokenProbeError | OutsideError):
         return str(error), True
     if isinstance(error, aiosmtplib.SMTPResponseException):
         return f"{error.code} at {spoken.removeprefix('the ')}: {_printable(error.message)}".rstrip(": "), False
@@ -297,6 +337,6 @@ def _text(error: OSError) -> str:
 
 
 def _printable(text: str) -> str:
-    """What a server said, fit for one line of a log: no control characters, not too long."""
-    line = re.sub(r"[^\x20-\x7e]+", " ", text).strip()
+    """What a server said, fit for one line of a log: no secrets, no control characters, not too long."""
+    line = re.sub(r"[^\x20-\x7e]+", " ", redact(text)).strip()
     return line if len(line) <= _TEXT_SHOWN else line[: _TEXT_SHOWN - 3] + "..."

@@ -57,6 +57,9 @@ class DeliveryProbe:
             message_id=new_message_id(mail),
             size=MESSAGE_SIZE,
             timeout=self._timeout,
+            ca_file=mail.ca_file,
+            server_name=mail.server_name,
+            login=mail.login,
         )
 
     async def _arrives(self, inbox: Inbox, message_id: str, end: float) -> bool:

@@ -10,6 +10,7 @@ from typing import Final
 from orchestrator.checks.gate import Gatekeeper
 from orchestrator.errors import OutsideError
 from orchestrator.model.check import (
+    BlastRadiusGuard,
     CheckGuard,
     Guard,
     Headroom,
@@ -21,7 +22,7 @@ from orchestrator.model.check import (
 )
 from orchestrator.model.inventory import DemandFromSwitch, Pool
 from orchestrator.model.traffic import MemberReading
-from orchestrator.model.units import Quantity
+from orchestrator.model.units import Quantity, format_fraction
 from orchestrator.ports import Clock, Outside
 
 PROBES_PER_SECOND: Final = 5.0
@@ -34,6 +35,7 @@ UNKNOWN_IN_A_ROW: Final = 2
 """So often unknown is a breach: one missed look is weather, two are blindness, and blind we do not go on."""
 
 Readings = Mapping[str, MemberReading]
+WatchedGuard = CheckGuard | HeadroomGuard | ServingGuard
 
 
 def name_of(guard: Guard) -> str:
@@ -42,6 +44,8 @@ def name_of(guard: Guard) -> str:
         return guard.check
     if isinstance(guard, HeadroomGuard):
         return f"headroom {guard.headroom.pool} >= {guard.headroom.at_least:g}"
+    if isinstance(guard, BlastRadiusGuard):
+        return f"blast_radius {guard.blast_radius.pool} <= {format_fraction(guard.blast_radius.at_most)}"
     sites = guard.serving.at_least
     return f"serving {guard.serving.pool} >= {sites} site{'s' if sites > 1 else ''}"
 
@@ -136,12 +140,13 @@ class GuardKeeper:
     """Examines guards, once or for as long as a run lasts."""
 
     def __init__(self, guards: Sequence[Guard], gatekeeper: Gatekeeper, outside: Outside, clock: Clock) -> None:
-        self._guards = tuple(guards)
+        self._guards = tuple(guard for guard in guards if not isinstance(guard, BlastRadiusGuard))
+        """Those that can break while nothing of ours moves; the pace is kept by the plan."""
         self._gatekeeper = gatekeeper
         self._outside = outside
         self._clock = clock
 
-    async def examine(self, guard: Guard) -> Verdict:
+    async def examine(self, guard: WatchedGuard) -> Verdict:
         """Look at one guard now; a check guard takes its check's own time."""
         if isinstance(guard, CheckGuard):
             return await self._gatekeeper.judge_lightly(guard.check, PROBES_PER_SECOND)
@@ -169,7 +174,7 @@ class GuardKeeper:
         except BaseExceptionGroup as raised:
             raise raised.exceptions[0] from None  # what ``on_breach`` raises, the caller expects as it is
 
-    async def _watch_one(self, guard: Guard, on_breach: Callable[[Verdict], None]) -> None:
+    async def _watch_one(self, guard: WatchedGuard, on_breach: Callable[[Verdict], None]) -> None:
         blind = 0
         while True:
             verdict = await self.examine(guard)

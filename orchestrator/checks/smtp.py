@@ -39,6 +39,7 @@ class SmtpProbe:
             ca_file=mail.ca_file,
             server_name=mail.server_name,
             source_address=next(self._sources),
+            login=self._arguments.login or mail.login,
         )
         try:
             return await transact(self._outside.mail_client(), attempt)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import sys
 from enum import StrEnum
 from pathlib import Path
@@ -12,7 +11,7 @@ import typer
 
 from orchestrator.cli.output import answers_errors
 
-app = typer.Typer(help="The gate in front of a mail host's Postfix.", no_args_is_help=True)
+app = typer.Typer(help="The gate in front of a mail host's Postfix.", rich_markup_mode=None, no_args_is_help=True)
 
 Control = Annotated[str, typer.Option(help="The control socket: a path, or host:port of the loopback interface.")]
 
@@ -49,6 +48,8 @@ def status(
     as_json: Annotated[bool, typer.Option("--json", help="For machines.")] = False,
 ) -> None:
     """Say whether the gate on this host is closed, and what it knows of the transactions."""
+    import asyncio
+
     from orchestrator.adapters.command import LocalCommands
     from orchestrator.adapters.postfix_policy import ControlSocket, GateStatus
     from orchestrator.model.units import format_duration

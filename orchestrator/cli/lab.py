@@ -20,9 +20,12 @@ if TYPE_CHECKING:
 
 app = typer.Typer(
     help="Real HAProxy and Postfix sites on loopback, with persistent clients and a ledger of every message.",
+    rich_markup_mode=None,
     no_args_is_help=True,
 )
-fault = typer.Typer(help="Break something in the running lab, and heal it.", no_args_is_help=True)
+fault = typer.Typer(
+    help="Break something in the running lab, and heal it.", rich_markup_mode=None, no_args_is_help=True
+)
 app.add_typer(fault, name="fault")
 
 Name = Annotated[
@@ -44,15 +47,15 @@ def up(
 ) -> None:
     """Start a lab: sites ord and iad, the spare dfw, two Postfix hosts each, HAProxy in front, clients on them.
 
-    [bold]steady[/]: a message every 1-3 s from each client.
+    steady: a message every 1-3 s from each client.
 
-    [bold]hot[/]: the next message at once, and hosts with busy disks.
+    hot: the next message at once, and hosts with busy disks.
 
-    [bold]scan[/]: hosts hold each message 0.3 s before they queue it, as a virus scanner does.
+    scan: hosts hold each message 0.3 s before they queue it, as a virus scanner does.
 
-    [bold]mixed[/]: slow, pausing and NOOP-only clients among chatty ones.
+    mixed: slow, pausing and NOOP-only clients among chatty ones.
 
-    [bold]postfix[/]: a real Postfix is the client.
+    postfix: a real Postfix is the client.
 
     It needs root, for Postfix, and listens on loopback only. It runs until 'failover lab down'.
     """

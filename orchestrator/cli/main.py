@@ -8,25 +8,31 @@ from typing import Annotated
 import typer
 
 from orchestrator import __version__
-from orchestrator.cli import files, gate, lab, runs
+from orchestrator.cli import gate, inventory, lab, lint, new, plan, runs, schema
+from orchestrator.cli.help import GroupedHelp
 
 app = typer.Typer(
     name="failover",
     help="Runbooks that move live traffic off a site before its provider's maintenance window, and bring it back.",
-    epilog="Try it: failover lab up, then failover run runbooks/provider-maintenance.yaml "
-    "-i inventories/lab.yaml -p site=ord -p to=iad",
+    epilog="\b\nTry it: failover lab up, then\n"
+    "failover run runbooks/provider-maintenance.yaml -i inventories/lab.yaml -p site=ord -p to=iad",
+    cls=GroupedHelp,
+    rich_markup_mode=None,
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
 )
 
-app.command(rich_help_panel="Before the window")(files.lint)
-app.command(rich_help_panel="Before the window")(files.plan)
+app.command(rich_help_panel="Before the window")(new.new)
+app.command(rich_help_panel="Before the window")(lint.lint)
+app.command(rich_help_panel="Before the window")(plan.plan)
+app.command(rich_help_panel="Before the window")(schema.schema)
 app.command(rich_help_panel="In the window")(runs.run)
 app.command(rich_help_panel="In the window")(runs.status)
 app.command(rich_help_panel="In the window")(runs.approve)
 app.command(rich_help_panel="In the window")(runs.resume)
 app.command(rich_help_panel="In the window")(runs.undo)
+app.add_typer(inventory.app, name="inventory", rich_help_panel="Before the window")
 app.add_typer(lab.app, name="lab", rich_help_panel="On this machine")
 app.add_typer(gate.app, name="gate", rich_help_panel="On a mail host")
 

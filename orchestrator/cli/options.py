@@ -11,9 +11,22 @@ RunbookFile = Annotated[Path, typer.Argument(help="The runbook, a YAML file.", m
 InventoryFiles = Annotated[
     list[Path], typer.Option("--inventory", "-i", help="The inventory; several files are merged.", metavar="FILE")
 ]
+InventoryOfRunbook = Annotated[
+    list[Path] | None,
+    typer.Option("--inventory", "-i", help="The inventory; several files are merged.", metavar="FILE"),
+]
 Parameters = Annotated[
     list[str] | None,
     typer.Option("--param", "-p", help="A parameter of the runbook, as name=value.", metavar="NAME=VALUE"),
+]
+Overrides = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--override",
+        help="Set one rule of planning aside, with the reason, which is journalled: headroom, serving, blast-radius, "
+        "in-use.",
+        metavar="RULE=REASON",
+    ),
 ]
 JournalFile = Annotated[
     Path | None, typer.Option("--journal", help="Another journal than this machine's own.", metavar="FILE")

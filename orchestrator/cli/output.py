@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, NoReturn, ParamSpec, TypeVar
 
 import typer
 
-from orchestrator.errors import FailoverError, InputError
+from orchestrator.errors import FailoverError, InputError, PlanRefusedError
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
@@ -72,6 +72,10 @@ def fail(error: FailoverError, code: int = REFUSED) -> NoReturn:
         print(render(error.problems, read_sources(error.problems), colour), file=sys.stderr)
         if len(error.problems) > 1:
             print(f"{len(error.problems)} problems", file=sys.stderr)
+    elif isinstance(error, PlanRefusedError):
+        from orchestrator.report.refusal import plan_refused
+
+        print(plan_refused(error), file=sys.stderr)
     else:
         print(str(error), file=sys.stderr)
     raise typer.Exit(code)
@@ -94,12 +98,20 @@ def configure_logs() -> None:
     """Logs go to standard error, which no machine parses as our answer: for eyes on a terminal, else as JSON."""
     import structlog
 
+    from orchestrator.adapters.secrets import redact_logs
+
     renderer: structlog.typing.Processor = structlog.processors.JSONRenderer()
     if sys.stderr.isatty():
         renderer = structlog.dev.ConsoleRenderer(colors="NO_COLOR" not in os.environ)
     stamp = structlog.processors.TimeStamper(fmt="iso", utc=True)
     structlog.configure(
-        processors=[structlog.contextvars.merge_contextvars, structlog.processors.add_log_level, stamp, renderer],
+        processors=[
+            structlog.contextvars.merge_contextvars,
+            structlog.processors.add_log_level,
+            stamp,
+            redact_logs,
+            renderer,
+        ],
         logger_factory=structlog.PrintLoggerFactory(file=sys.stderr),
     )
 

@@ -9,13 +9,12 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 
-from orchestrator.status import RunStatus
-
 if TYPE_CHECKING:
     from orchestrator.model.plan import Plan
+    from orchestrator.status import RunStatus
 
-OVER: Final = frozenset({RunStatus.DONE, RunStatus.UNDONE, RunStatus.REFUSED})
-"""What no owner goes on from."""
+OVER: Final = frozenset({"done", "undone", "refused"})
+"""The RunStatus that no owner goes on from, by value: the command starts without the models behind the type."""
 
 
 @contextmanager

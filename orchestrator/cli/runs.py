@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from orchestrator.cli import files
-from orchestrator.cli.options import AsJson, InventoryFiles, JournalFile, Parameters, RunbookFile, RunName
+from orchestrator.cli.approvals import approvable
+from orchestrator.cli.options import AsJson, InventoryOfRunbook, JournalFile, Overrides, Parameters, RunName
 from orchestrator.cli.output import answers_errors, show, to_whom_may_be_gone
 from orchestrator.cli.ownership import OVER, abandoned, is_abandoned, locked, owner_of, who
+from orchestrator.cli.plan import is_saved_plan, make_plan, open_saved_plan, overrides_of, show_plan
 from orchestrator.cli.work import Task, break_off, work
 from orchestrator.errors import InputError, Problem, RefusedError
 
@@ -24,17 +26,22 @@ if TYPE_CHECKING:
 
 @answers_errors
 def run(
-    runbook: RunbookFile,
-    inventory: InventoryFiles,
+    runbook: Annotated[
+        Path, typer.Argument(help="A runbook, or a plan that 'failover plan -o' saved.", metavar="RUNBOOK|PLAN")
+    ],
+    inventory: InventoryOfRunbook = None,
     param: Parameters = None,
     approve: Annotated[
         list[str] | None,
-        typer.Option("--approve", help="Approve this hold ahead, so that nobody is waited for.", metavar="STEP"),
+        typer.Option("--approve", help="Approve this step ahead, so that nobody is waited for.", metavar="STEP"),
     ] = None,
+    override: Overrides = None,
     journal: JournalFile = None,
     as_json: AsJson = False,
 ) -> None:
     """Plan a runbook, then do it, step by step, gated; undo everything when something fails.
+
+    A saved plan is run as it was reviewed: it is refused when the file or the world has changed since.
 
     Exit codes: 0 done; 1 refused, nothing was touched; 3 failed and undone; 4 stuck, a person must look;
     5 held or interrupted, go on with 'failover resume'.
@@ -42,23 +49,46 @@ def run(
     from orchestrator.adapters.clock import SystemClock
     from orchestrator.report.summary import exit_code
 
-    loaded = files.load(runbook, inventory, param)
-    ahead = _holds(approve or [], loaded)
-    plan = files.make_plan(loaded)
-    if not as_json:
-        from orchestrator.report.diff import plan_text
-
-        print(plan_text(plan))
     clock = SystemClock()
     name = _new_name(clock.now())
     with _open(journal) as record:
+        plan, in_lab = _to_run(runbook, inventory, param, override, record)
+        ahead = [approvable(plan, step) for step in approve or []]
+        if not as_json:
+            show_plan(plan)
         with locked(plan, name):
             record.create(name, plan.model_dump_json(by_alias=True), plan.runbook.runbook, clock.now())
+            for rule, reason in plan.overrides.items():
+                _record(record, name, "override", {"rule": rule, "reason": reason, "by": who()})
             for step in ahead:
                 _approve(record, name, step, note="given ahead, with --approve", ahead=True)
             state = work(plan, name, record, lambda engine: engine.run(), as_json=as_json)
-        _closing(plan, name, record, as_json=as_json, in_lab=loaded.in_lab)
+        _closing(plan, name, record, as_json=as_json, in_lab=in_lab)
     raise typer.Exit(exit_code(state))
+
+
+def _to_run(
+    file: Path,
+    inventory: Sequence[Path] | None,
+    parameters: Sequence[str] | None,
+    override: Sequence[str] | None,
+    record: SqliteJournal,
+) -> tuple[Plan, bool]:
+    """The plan to run, and whether it is for the lab.
+
+    Raises:
+        InputError: what is named cannot be used.
+        RefusedError: it must not be run.
+    """
+    if not is_saved_plan(file):
+        overrides = overrides_of(override or [])
+        loaded = files.load(file, inventory, parameters)
+        return make_plan(loaded, overrides, record), loaded.in_lab
+    needless = [name for name, it in (("-i", inventory), ("-p", parameters), ("--override", override)) if it]
+    if needless:
+        why = f"cannot use {' and '.join(needless)} with a saved plan: it has its own"
+        raise InputError([Problem(why, "leave them out, or make a new plan")])
+    return open_saved_plan(file, record), False
 
 
 @answers_errors
@@ -98,25 +128,22 @@ def undo(run: RunName, journal: JournalFile = None, as_json: AsJson = False) -> 
 @answers_errors
 def approve(
     run: RunName,
-    step: Annotated[str, typer.Argument(help="The hold to release.", metavar="STEP")],
+    step: Annotated[str, typer.Argument(help="The step that waits for you.", metavar="STEP")],
     note: Annotated[str, typer.Option(help="Why; it is kept in the journal.")] = "",
     journal: JournalFile = None,
 ) -> None:
-    """Release a hold of a run, also from another terminal; it is journalled with your name."""
-    from orchestrator.model.runbook import HoldStep
+    """Say yes to a step, end a hold, or say that a manual step is done; it is journalled with your name."""
     from orchestrator.status import StepStatus, fold
 
     with _open(journal) as record:
         plan, name = _known(record, run)
         state = fold(record.entries(name))
-        holds = [it.id for it in plan.runbook.steps if isinstance(it, HoldStep)]
-        if step not in holds:
-            problem = Problem(f"cannot approve {step}: {name} has no such hold", f"it has {', '.join(holds) or 'none'}")
-            raise InputError([problem])
+        step = approvable(plan, step)
         if state.status in OVER or state.step(step).status in {StepStatus.DONE, StepStatus.UNDONE}:
             raise RefusedError(f"cannot approve {step}: it is over already in {name} ({state.status})")
-        _approve(record, name, step, note=note, ahead=False)
-        print(f"{step} of {name} approved by {who()}")
+        back = state.step(step).status is StepStatus.UNDOING
+        _approve(record, name, step, note=note, ahead=False, back=back)
+        print(f"{'the undo of ' if back else ''}{step} of {name} approved by {who()}")
         owner = owner_of(name)
         if is_abandoned(_status(record, name), owner):
             print(abandoned(name))
@@ -214,34 +241,18 @@ def _closing(plan: Plan, name: str, journal: SqliteJournal, *, as_json: bool, in
         break_off(error, name)
 
 
-def _holds(steps: Sequence[str], loaded: files.Loaded) -> Sequence[str]:
-    """The holds that are approved ahead.
-
-    Raises:
-        InputError: one names no hold of the runbook.
-    """
-    from orchestrator.model.runbook import HoldStep
-
-    holds = [step.id for step in loaded.runbook.runbook.steps if isinstance(step, HoldStep)]
-    known = f"it has {', '.join(holds)}" if holds else "it has none"
-    wrong = [
-        Problem(f"cannot approve {it} ahead: the runbook has no such hold", known) for it in steps if it not in holds
-    ]
-    if wrong:
-        raise InputError(wrong)
-    return steps
+def _approve(journal: SqliteJournal, run: str, step: str, *, note: str, ahead: bool, back: bool = False) -> None:
+    data: dict[str, object] = {"by": who(), "note": note, "ahead": ahead, "direction": "undo" if back else "out"}
+    _record(journal, run, "approval", data, step)
 
 
-def _approve(journal: SqliteJournal, run: str, step: str, *, note: str, ahead: bool) -> None:
+def _record(journal: SqliteJournal, run: str, kind: str, data: dict[str, object], step: str = "") -> None:
+    """Write what a person has said."""
     from orchestrator.adapters.clock import SystemClock
     from orchestrator.model.journal import Entry
 
-    data: dict[str, object] = {"by": who(), "note": note, "ahead": ahead}
-    journal.append(
-        Entry.model_validate(
-            {"run": run, "at": SystemClock().now(), "epoch": 0, "kind": "approval", "step": step, "data": data}
-        )
-    )
+    entry = {"run": run, "at": SystemClock().now(), "epoch": 0, "kind": kind, "step": step, "data": data}
+    journal.append(Entry.model_validate(entry))
 
 
 def _new_name(now: float) -> str:

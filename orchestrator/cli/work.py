@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 import signal
 import sys
-import traceback
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final, NoReturn
@@ -33,6 +31,8 @@ def work(plan: Plan, run: str, journal: Journal, task: Task, *, as_json: bool) -
         FailoverError: the engine could not be put together; this process has touched nothing.
         typer.Exit: the work broke off; it has been said how to go on.
     """
+    import asyncio
+
     from orchestrator.adapters.clock import SystemClock
     from orchestrator.wiring import open_engine
 
@@ -52,8 +52,12 @@ def work(plan: Plan, run: str, journal: Journal, task: Task, *, as_json: bool) -
 
 def break_off(error: BaseException, run: str) -> NoReturn:
     """Say why the work on a run has ended before the run did, and what can be typed now; end with its exit code."""
+    import traceback
+
     while isinstance(error, BaseExceptionGroup):  # what an action did side by side
         error = error.exceptions[0]
+    from orchestrator.adapters.secrets import redact
+
     match error:
         case KeyboardInterrupt():
             _leave(
@@ -74,7 +78,7 @@ def break_off(error: BaseException, run: str) -> NoReturn:
         case _:
             _leave(
                 STUCK,
-                "".join(traceback.format_exception(error)),
+                redact("".join(traceback.format_exception(error))),
                 "this is a bug of failover: please report it with the lines above; the run stands where it broke off",
                 f"where that is: failover status {run}",
                 f"go on: failover resume {run}",
@@ -83,6 +87,8 @@ def break_off(error: BaseException, run: str) -> NoReturn:
 
 
 async def _interruptible(engine: Engine, task: Task) -> RunState:
+    import asyncio
+
     loop = asyncio.get_running_loop()
 
     def interrupt(number: signal.Signals) -> None:

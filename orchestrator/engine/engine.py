@@ -7,17 +7,17 @@ other objects; where a run stands comes from the journal alone, so that a killed
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
 from orchestrator.engine.recorder import Recorder
 from orchestrator.engine.steps import AnyAction, Judge, StepFailed, StepRunner, StepStuck
-from orchestrator.engine.stopping import Cause, StopRequest
+from orchestrator.engine.stopping import Cause, StopRequest, Waiting
 from orchestrator.errors import Fenced, Stop
 from orchestrator.model.check import Verdict
 from orchestrator.model.plan import Plan, PlannedStep
-from orchestrator.model.runbook import HoldStep, OnFailure
+from orchestrator.model.runbook import OnFailure
 from orchestrator.ports import Clock
 from orchestrator.status import RunState, RunStatus, StepStatus
 
@@ -60,6 +60,7 @@ class Engine:
         self._guards = guards
         self._clock = clock
         self._stop = StopRequest()
+        self._waiting = Waiting(recorder)
         self._interrupted = ""
 
     def interrupt(self, reason: str) -> None:
@@ -91,12 +92,41 @@ class Engine:
         runner = self._runner()
         for planned in self._to_undo():
             try:
-                await runner.take_back(planned)
+                await self._take_back(planned, runner)
             except StepStuck as stuck:
                 return self._end(RunStatus.STUCK, f"{stuck}; the run was to be undone because: {reason}")
             except Stop as stop:
                 return self._end(RunStatus.INTERRUPTED, stop.reason)
         return self._end(RunStatus.UNDONE, reason)
+
+    async def _take_back(self, planned: PlannedStep, runner: StepRunner) -> None:
+        """Undo a step; where it cannot be undone, do its plan B instead.
+
+        Raises:
+            StepStuck: neither was possible.
+            Stop: the run was asked to stop; resuming goes on with it.
+        """
+        if planned.reversible:
+            await runner.take_back(planned)
+            return
+        if self._recorder.step_state(planned.id).status is not StepStatus.UNDOING:
+            self._recorder.step_status(planned.id, StepStatus.UNDOING, "it cannot be undone: plan B")
+        instead = self._plan.plan_b(planned.id)
+        try:
+            if not instead:
+                raise StepFailed("it cannot be undone, and has no plan B")
+            for step in instead:
+                if not self._done_since(step.id, planned.id):
+                    await runner.forward(step)
+        except StepFailed as failure:
+            self._recorder.step_status(planned.id, StepStatus.STUCK, failure.reason)
+            raise StepStuck(f"{planned.id} cannot be undone, and its plan B failed: {failure.reason}") from failure
+        self._recorder.step_status(planned.id, StepStatus.UNDONE, "plan B is done instead")
+
+    def _done_since(self, step: str, undoing: str) -> bool:
+        """Whether a step of a plan B is done since the undo of ``undoing`` began; one before that was another one's."""
+        now, since = self._recorder.step_state(step), self._recorder.step_state(undoing).since
+        return now.status in FINISHED and (now.since or 0.0) >= (since or 0.0)
 
     async def _go_forward(self) -> _Result:
         """Run every step whose needs are met, side by side where they allow it, until none is left or one fails."""
@@ -110,8 +140,8 @@ class Engine:
                     return result
                 done, _ = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
                 for task in done:
-                    await self._note(task, running.pop(task), result)
-                self._go_on_after_hold(running.values())
+                    await self._note(task, running[task], result)
+                    self._go_on_after_wait(running.pop(task))
         finally:  # none is left, but when the journal broke or somebody took the run over
             for task in running:
                 task.cancel()
@@ -133,11 +163,10 @@ class Engine:
         except Stop:
             result.stopped.append(planned)
 
-    def _go_on_after_hold(self, running: Iterable[PlannedStep]) -> None:
-        """The run is held no longer when its last hold is over; what is stopped gets its status at the end."""
-        holding = any(isinstance(planned.step, HoldStep) for planned in running)
-        if self._recorder.state.status is RunStatus.HELD and not holding and self._stop.cause is None:
-            self._recorder.run_status(RunStatus.RUNNING)
+    def _go_on_after_wait(self, planned: PlannedStep) -> None:
+        """The run is held no longer when nothing waits; what is stopped gets its status at the end."""
+        if self._stop.cause is None:
+            self._waiting.end(planned.id)
 
     def _ready(self, result: _Result, running: set[str]) -> list[PlannedStep]:
         """The steps that may start now."""
@@ -150,11 +179,11 @@ class Engine:
         state = self._recorder.state
         over = {
             step.id
-            for step in self._plan.steps
+            for step in self._plan.forward
             if state.step(step.id).status in FINISHED
             or (self._on_failure(step) == "continue" and state.step(step.id).status in FAILURES)
         }
-        return [step for step in self._plan.steps if step.id not in over and set(step.needs) <= over]
+        return [step for step in self._plan.forward if step.id not in over and set(step.needs) <= over]
 
     async def _conclude(self, result: _Result) -> RunState:
         """From how the steps ended to how the run goes on."""
@@ -190,7 +219,7 @@ class Engine:
             if not self._recorder.step_state(planned.id).changed:
                 continue
             try:
-                await runner.take_back(planned)
+                await self._take_back(planned, runner)
             except StepStuck as stuck:
                 return self._end(RunStatus.STUCK, f"{stuck}; it failed because: {reason}")
             except Stop as stop:
@@ -205,7 +234,7 @@ class Engine:
         }
         done = {
             step.id: step
-            for step in self._plan.steps
+            for step in self._plan.forward
             if step.returns is None and step.id not in returned and state.step(step.id).status is not StepStatus.UNDONE
         }
         return [done[name] for name in reversed(state.touched) if name in done]
@@ -220,7 +249,7 @@ class Engine:
         statuses = {StepStatus.UNDOING} if seen else {StepStatus.UNDOING, *FAILURES}
         failed = [
             (planned, state.step(planned.id).reason or "it had failed, and was being taken back")
-            for planned in self._plan.steps
+            for planned in self._plan.forward
             if state.step(planned.id).status in statuses and self._on_failure(planned) != "continue"
         ]
         return _Result(failed=failed)
@@ -228,6 +257,7 @@ class Engine:
     def _turn_round(self) -> None:
         """What stopped the way out must not stop the way back, but for a signal."""
         self._stop = StopRequest()
+        self._waiting.steps.clear()
         if self._interrupted:
             self._stop.ask(Cause.INTERRUPTED, self._interrupted)
 
@@ -247,7 +277,7 @@ class Engine:
             self._stop.ask(Cause.GUARD, f"the guards cannot be watched: {error}")
 
     def _runner(self) -> StepRunner:
-        return StepRunner(self._actions, self._recorder, self._judge, self._clock, self._stop)
+        return StepRunner(self._actions, self._recorder, self._judge, self._clock, self._stop, self._waiting)
 
     def _end(self, status: RunStatus, reason: str = "") -> RunState:
         self._recorder.run_status(status, reason)

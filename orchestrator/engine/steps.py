@@ -13,11 +13,12 @@ import structlog
 
 from orchestrator.actions.action import Action, Outcome, Waypoint
 from orchestrator.engine.recorder import Recorder
-from orchestrator.engine.stopping import StepWatch, StopRequest
+from orchestrator.engine.stopping import StepWatch, StopRequest, Waiting
 from orchestrator.errors import FailoverError, Fenced, JournalError, Stop, TimedOut
 from orchestrator.model.check import Verdict
 from orchestrator.model.plan import PlannedStep, State
-from orchestrator.model.runbook import VerifyStep
+from orchestrator.model.runbook import HoldStep, ManualStep, ReturnStep, VerifyStep
+from orchestrator.model.units import format_duration
 from orchestrator.model.value import Value
 from orchestrator.ports import Clock
 from orchestrator.status import StepStatus
@@ -27,6 +28,9 @@ AnyAction = Action[Value]
 UNDO_TRIES = 3
 UNDO_PAUSE = 5.0
 """An undo that fails, or whose gate does not open, is tried so often, with so many seconds between."""
+
+LOOK_EVERY = 0.25
+"""Seconds between two looks for approvals that people give in other terminals."""
 
 HARD_STOP = 10.0
 """Seconds that a converge has, past its step's timeout, to come to a safe point before it is cancelled."""
@@ -67,39 +71,72 @@ class StepRunner:
     judge: Judge
     clock: Clock
     stop: StopRequest
+    waiting: Waiting
 
     async def forward(self, planned: PlannedStep) -> None:
-        """Take the step to ``done``.
+        """Take the step to ``done``, in as many tries as the runbook allows.
 
         Raises:
             StepFailed: a gate stayed shut or the action failed; the step's status says so.
             StepStuck: after a crash the world cannot be read.
             Stop: the run was asked to stop; the step is resumable.
         """
+        retries = planned.step.retries
+        for pause in (*(retries.pauses() if retries else ()), None):
+            try:
+                await self._try(planned)
+                return
+            except StepFailed as failure:
+                if pause is None:
+                    status = StepStatus.REFUSED if failure.refused else StepStatus.FAILED
+                    self._status(planned, status, failure.reason)
+                    raise
+                text = f"{failure.reason}; tries again in {format_duration(pause)}"
+            self.recorder.progress(planned.id, text, {})
+            await self._watch(planned).pause(pause)
+
+    async def _try(self, planned: PlannedStep) -> None:
         attempt = self.recorder.step_state(planned.id).attempt + 1
         self._status(planned, StepStatus.GATING, attempt=attempt)
-        watch = StepWatch(planned.id, self.recorder, self.stop, self.clock, planned.step.timeout)
         try:
+            await self._approved(planned)
+            watch = self._watch(planned, timeout=planned.step.timeout)
             if isinstance(planned.step, VerifyStep):
                 await self._gates(planned, planned.step.checks, "checks", watch)
                 self._status(planned, StepStatus.DONE)
             else:
                 await self._converge_along_route(planned, watch)
-        except (JournalError, StepStuck):
-            raise
-        except StepFailed as failure:
-            status = StepStatus.REFUSED if failure.refused else StepStatus.FAILED
-            self._status(planned, status, failure.reason)
+        except (JournalError, StepStuck, StepFailed):
             raise
         except (FailoverError, TimedOut) as error:
-            self._status(planned, StepStatus.FAILED, str(error))
             raise StepFailed(str(error)) from error
         except Stop:
             raise
         except Exception as error:
-            reason = _bug(planned, error)
-            self._status(planned, StepStatus.FAILED, reason)
-            raise StepFailed(reason) from error
+            raise StepFailed(_bug(planned, error)) from error
+
+    async def _approved(self, planned: PlannedStep) -> None:
+        """Wait until people have approved the step, where they must. A wait for people has no timeout.
+
+        Holds and manual steps ask for themselves, and of a return only its first part asks.
+        """
+        wanted = planned.step.approval
+        if wanted is None or isinstance(planned.step, HoldStep | ManualStep):
+            return
+        if isinstance(planned.step, ReturnStep) and planned.returns != planned.step.steps[0]:
+            return
+        watch = self._watch(planned)
+        if not watch.approval():
+            people = "an approval" if wanted.people == 1 else f"the approval of {wanted.people} people"
+            watch.hold(f"for {people}" + (f": {wanted.ask}" if wanted.ask else ""))
+        while not watch.approval():
+            await watch.pause(LOOK_EVERY)
+        self.waiting.end(planned.id)
+
+    def _watch(self, planned: PlannedStep, *, timeout: float | None = None) -> StepWatch:
+        wanted = planned.step.approval
+        people = wanted.people if wanted else 1
+        return StepWatch(planned.id, self.recorder, self.stop, self.clock, self.waiting, timeout=timeout, people=people)
 
     async def _converge_along_route(self, planned: PlannedStep, watch: StepWatch) -> None:
         action = self._action(planned)
@@ -161,7 +198,7 @@ class StepRunner:
             except Exception as error:
                 reason = _bug(planned, error)
             if attempt < UNDO_TRIES:
-                await StepWatch(planned.id, self.recorder, self.stop, self.clock).pause(UNDO_PAUSE)
+                await self._watch(planned).pause(UNDO_PAUSE)
         self._status(planned, StepStatus.STUCK, reason)
         raise StepStuck(f"{planned.id} could not be undone: {reason}")
 
@@ -174,7 +211,7 @@ class StepRunner:
         if action.reached(now, start):
             self._status(planned, StepStatus.UNDONE, "is as it was before")
             return
-        watch = StepWatch(planned.id, self.recorder, self.stop, self.clock)
+        watch = self._watch(planned)
         await self._receivers_healthy(planned, action, now, start, watch)
         await self._go(planned, action, start, Waypoint(start, label="as before"), "undo", watch)
         self._status(planned, StepStatus.UNDONE, "is as it was before")

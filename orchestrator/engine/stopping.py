@@ -62,17 +62,49 @@ class StopRequest:
             await asyncio.gather(task, stopped, return_exceptions=True)
 
 
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """The steps that wait for time or for people; the run is held while there is one."""
+
+    recorder: Recorder
+    steps: set[str] = field(default_factory=set)
+
+    def begin(self, step: str, reason: str) -> None:
+        """``step`` waits. A run that is being undone stays so: it says what it waits for as progress."""
+        self.steps.add(step)
+        if self.recorder.state.undoing:
+            self.recorder.progress(step, f"waits {reason}", {})
+        else:
+            self.recorder.run_status(RunStatus.HELD, f"{step} waits {reason}")
+
+    def end(self, step: str) -> None:
+        """``step`` waits no longer."""
+        self.steps.discard(step)
+        if not self.steps and self.recorder.state.status is RunStatus.HELD:
+            self.recorder.run_status(RunStatus.RUNNING)
+
+
 class StepWatch:
-    """The ``Watch`` of one step's attempt. ``timeout`` is in seconds."""
+    """The ``Watch`` of one step's attempt. ``timeout`` is in seconds; ``people`` must approve, where it waits."""
 
     def __init__(
-        self, step: str, recorder: Recorder, stop: StopRequest, clock: Clock, timeout: float | None = None
+        self,
+        step: str,
+        recorder: Recorder,
+        stop: StopRequest,
+        clock: Clock,
+        waiting: Waiting,
+        *,
+        timeout: float | None = None,
+        people: int = 1,
     ) -> None:
         self._step = step
         self._recorder = recorder
         self._stop = stop
         self._clock = clock
+        self._waiting = waiting
         self._timeout = timeout
+        self._people = people
         self._began = clock.monotonic()
 
     @property
@@ -109,12 +141,13 @@ class StepWatch:
 
     def hold(self, reason: str) -> None:
         """See ``Watch.hold``."""
-        self._recorder.run_status(RunStatus.HELD, f"{self._step} waits {reason}")
+        self._waiting.begin(self._step, reason)
 
     def approval(self) -> str | None:
-        """See ``Watch.approval``."""
+        """See ``Watch.approval``; None while fewer have approved than must."""
         self._recorder.refresh()
-        return self._recorder.step_state(self._step).approved_by
+        approvers = self._recorder.step_state(self._step).approvers
+        return ", ".join(approvers) if len(approvers) >= self._people else None
 
     def elapsed(self) -> float:
         """See ``Watch.elapsed``."""

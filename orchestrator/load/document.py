@@ -1,4 +1,4 @@
-"""Bytes to nodes: YAML 1.2 with places, read from the parser's events so that nothing can blow up.
+"""Bytes to nodes: YAML with places, read from libyaml's events so that nothing can blow up.
 
 ``no`` and ``22:30`` are text, as YAML 1.2.2 has it (section 10.3.2, the core schema). Aliases are not followed:
 every value has one place, and a file cannot grow while it is read. Tags are refused: a file names no types.
@@ -12,25 +12,28 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
 
-from ruamel.yaml import YAML
-from ruamel.yaml.error import MarkedYAMLError, YAMLError
-from ruamel.yaml.events import (
+import yaml
+from yaml.events import (
     AliasEvent,
+    CollectionEndEvent,
+    CollectionStartEvent,
     DocumentStartEvent,
     Event,
-    MappingEndEvent,
     MappingStartEvent,
     ScalarEvent,
-    SequenceEndEvent,
-    SequenceStartEvent,
 )
-from ruamel.yaml.reader import ReaderError
+from yaml.reader import ReaderError
 
+from orchestrator.errors import MissingToolError
 from orchestrator.load.node import MappingNode, Node, Pair, Place, Plain, ScalarNode, SequenceNode
 from orchestrator.load.problems import Problems, quote
 
-MAX_BYTES: Final = 1024 * 1024
+MAX_BYTES: Final = 256 * 1024
 MAX_DEPTH: Final = 50
+MAX_NODES: Final = 20_000
+"""Keys and values in all files of one load. A step has some 25, a host in an inventory 10."""
+MAX_TEXT: Final = 8 * 1024
+"""Characters of one value."""
 
 _INTEGER: Final = re.compile(r"[-+]?[0-9]+|0o[0-7]+|0x[0-9a-fA-F]+")
 _FLOAT: Final = re.compile(r"[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?")
@@ -39,7 +42,7 @@ _WORDS: Final[dict[str, Plain]] = {
     **dict.fromkeys(("true", "True", "TRUE"), True),
     **dict.fromkeys(("false", "False", "FALSE"), False),
 }
-_SURROGATE: Final = re.compile("[\ud800-\udfff]")
+_TAG_DIRECTIVE: Final = re.compile(r"^%TAG\b", re.MULTILINE)
 _LONGEST_NUMBER: Final = 300
 """Digits. Python refuses to read much longer ones, and no quantity of ours needs them."""
 
@@ -67,7 +70,7 @@ def read(path: Path, problems: Problems) -> Node | None:
 def _text(path: Path) -> str:
     data = _bytes(path)
     if len(data) > MAX_BYTES:
-        raise _UnreadableError(Place(str(path)), "cannot read this file: it is larger than 1 MiB", "split it")
+        raise _UnreadableError(Place(str(path)), "cannot read this file: it is larger than 256 KiB", "split it")
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -96,27 +99,31 @@ def _bytes(path: Path) -> bytes:
 
 
 def _tree(text: str, file: str, problems: Problems) -> Node:
+    directive = _TAG_DIRECTIVE.search(text)
+    if directive is not None:  # libyaml compares each with all before it, and no tag is of use here
+        place = _character_place(text, directive.start(), file)
+        raise _UnreadableError(place, "cannot use a %TAG directive: files name no types", "leave it out")
     builder = _Builder(file, problems)
     try:
         for event in _events(text):
             builder.take(event)
     except ReaderError as error:
-        raise _UnreadableError(_character_place(text, error.position, file), *_character(error)) from None
-    except MarkedYAMLError as error:
+        raise _character(error, text, file) from None
+    except yaml.MarkedYAMLError as error:
         raise _syntax(error, text, file) from None
-    except (YAMLError, ValueError, IndexError, TypeError, AttributeError, AssertionError) as error:
-        # The parser trips over a few inputs with errors of Python's own, such as chr() of "\U00110000".
-        place = builder.last or Place(file)
-        raise _UnreadableError(
-            place, "cannot read this as YAML from here on", "check the escapes and directives"
-        ) from error
     if builder.root is None or (isinstance(builder.root, ScalarNode) and builder.root.value is None):
         raise _UnreadableError(Place(file), "cannot read this file: it is empty", "write a document in it")
     return builder.root
 
 
 def _events(text: str) -> Iterable[Event]:
-    events: Iterable[Event] = YAML(typ="safe", pure=True).parse(text)
+    """What libyaml reads. PyYAML's own parser would do the same at a hundredth of the speed: no file is worth that."""
+    if not yaml.__with_libyaml__:
+        raise MissingToolError(
+            "cannot read YAML: PyYAML was built without libyaml here",
+            remedy="install its wheel: pip install --force-reinstall --only-binary :all: pyyaml",
+        )
+    events: Iterable[Event] = yaml.parse(text, Loader=yaml.CBaseLoader)
     return events
 
 
@@ -137,7 +144,6 @@ class _Builder:
 
     def __init__(self, file: str, problems: Problems) -> None:
         self.root: Node | None = None
-        self.last: Place | None = None
         self._file = file
         self._problems = problems
         self._open: list[_Open] = []
@@ -146,26 +152,39 @@ class _Builder:
 
     def take(self, event: Event) -> None:
         """The next event."""
-        place = Place(self._file, event.start_mark.line + 1, event.start_mark.column + 1)
-        self.last = place
-        if isinstance(event, DocumentStartEvent):
-            self._begin_document(place)
-        elif isinstance(event, MappingStartEvent | SequenceStartEvent):
-            self._refuse_tag(event.tag, place)
-            self._begin(place, isinstance(event, MappingStartEvent))
-        elif isinstance(event, MappingEndEvent | SequenceEndEvent):
+        if isinstance(event, ScalarEvent):
+            self._add(self._scalar(event, self._begin_node(event)))
+        elif isinstance(event, CollectionStartEvent):
+            self._begin(self._begin_node(event), isinstance(event, MappingStartEvent))
+        elif isinstance(event, CollectionEndEvent):
             self._end()
-        elif isinstance(event, ScalarEvent):
-            self._refuse_tag(event.tag, place)
-            self._add(self._scalar(event, place))
         elif isinstance(event, AliasEvent):
+            place = self._place(event)
             self._refuse_alias(str(event.anchor), place)
             self._add(ScalarNode(place, None, "", unknown=True))
+        elif isinstance(event, DocumentStartEvent):
+            self._begin_document(self._place(event))
+
+    def _place(self, event: Event) -> Place:
+        mark = event.start_mark
+        assert mark is not None, "what is read from text has a place"
+        return Place(self._file, mark.line + 1, mark.column + 1)
 
     def _begin_document(self, place: Place) -> None:
         self._documents += 1
         if self._documents > 1:
             raise _UnreadableError(place, "cannot read a second document in one file", "move it to a file of its own")
+
+    def _begin_node(self, event: ScalarEvent | CollectionStartEvent) -> Place:
+        place = self._place(event)
+        self._problems.nodes += 1
+        if self._problems.nodes > MAX_NODES:
+            message = f"cannot read more than {MAX_NODES} keys and values, in all files together"
+            raise _UnreadableError(place, message, "leave out what is not needed here")
+        if event.tag is not None and event.tag != "!":
+            shown = str(event.tag).replace("tag:yaml.org,2002:", "!!")
+            self._problems.add(place, f"cannot use the tag {quote(shown)}: files name no types", "leave it out")
+        return place
 
     def _begin(self, place: Place, is_mapping: bool) -> None:
         if len(self._open) >= MAX_DEPTH:
@@ -215,24 +234,19 @@ class _Builder:
         )
 
     def _scalar(self, event: ScalarEvent, place: Place) -> ScalarNode:
-        text = str(event.value)
-        if _SURROGATE.search(text):
-            self._problems.add(
-                place, "cannot read half a character, as \\ud800 writes one", "write \\U and eight digits"
-            )
+        text: str = event.value
+        if len(text) > MAX_TEXT:
+            message = f"cannot read a text of {len(text)} characters: more than {MAX_TEXT} are too long"
+            self._problems.add(place, message, "shorten it")
             return ScalarNode(place, None, "", unknown=True)
-        return ScalarNode(place, _meaning(text) if event.implicit[0] else text, text)
+        plain = event.implicit[0] and event.tag is None
+        return ScalarNode(place, _meaning(text) if plain else text, text)
 
     def _refuse_alias(self, anchor: str, place: Place) -> None:
         if anchor not in self._aliases:
             message = f"cannot follow the alias {quote('*' + anchor)}: aliases are not read"
             self._problems.add(place, message, "write the value out, so that it has one place")
         self._aliases.add(anchor)
-
-    def _refuse_tag(self, tag: object, place: Place) -> None:
-        if tag is not None and str(tag) != "!":
-            shown = str(tag).replace("tag:yaml.org,2002:", "!!")
-            self._problems.add(place, f"cannot use the tag {quote(shown)}: files name no types", "leave it out")
 
 
 def _meaning(text: str) -> Plain:
@@ -251,26 +265,35 @@ def _character_place(text: str, position: int, file: str) -> Place:
     return Place(file, before.count("\n") + 1, position - before.rfind("\n"))
 
 
-def _character(error: ReaderError) -> tuple[str, str]:
-    code = error.character if isinstance(error.character, int) else ord(error.character)
-    return f"cannot read the character U+{code:04X}: YAML allows no control characters", "remove it"
+def _character(error: ReaderError, text: str, file: str) -> _UnreadableError:
+    before = text.encode()[: error.position].decode(errors="ignore")  # libyaml counts bytes here
+    message = f"cannot read the character U+{error.character:04X}: YAML allows no control characters"
+    return _UnreadableError(_character_place(text, len(before), file), message, "remove it")
 
 
 _SYNTAX: Final = (
     ("mapping values are not allowed", "a ':' cannot stand here", "indent as the lines around it, or quote the text"),
     ("cannot start any token", "this character cannot begin a value", "put the text in quotes; indent with spaces"),
+    ("violates indentation", "this line begins with a tab", "indent with spaces"),
     ("found unexpected end of stream", "the quote is never closed", "close it"),
     ("expected ',' or ']'", "this list is never closed, or a ',' is missing", "look for the missing ',' or ']'"),
     ("expected ',' or '}'", "this mapping is never closed, or a ',' is missing", "look for the missing ',' or '}'"),
-    ("expected <block end>", "this does not fit what stands above it", "align it with its neighbours"),
+    ("expected key", "this does not fit what stands above it", "align it with its neighbours"),
+    ("expected '-' indicator", "this does not fit the list above it", "begin it with '- ', or align it otherwise"),
+    ("expected node content", "a value is missing before this", "write one, or quote the text"),
     ("could not find expected ':'", "a ':' is missing", "write 'key: value'"),
+    ("entries are not allowed", "a list cannot begin here", "begin it on a line of its own, or quote the text"),
+    ("keys are not allowed", "a key cannot begin here", "begin it on a line of its own, or quote the text"),
+    ("unknown escape character", "there is no such escape", "write '\\\\' for a backslash, or use single quotes"),
+    ("invalid Unicode character", "this escape is no character", "write \\U and eight digits"),
     ("found undefined tag handle", "tags are not read", "leave the '!' out, or put the text in quotes"),
-    ("undefined alias", "aliases are not read", "write the value out here"),
+    ("incompatible YAML document", "it says that it is of another version of YAML", "leave the %YAML line out"),
+    ("expected <document start>", "the document ends above this", "leave the '...' out"),
 )
 """The parser's words, why it is so, and what to do about it."""
 
 
-def _syntax(error: MarkedYAMLError, text: str, file: str) -> _UnreadableError:
+def _syntax(error: yaml.MarkedYAMLError, text: str, file: str) -> _UnreadableError:
     said = f"{error.problem or error.context or 'it is broken'}"
     mark = error.problem_mark or error.context_mark
     if mark is None:

@@ -5,13 +5,16 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
 from orchestrator.errors import FailoverError
 from orchestrator.load.node import MappingNode, Node, Pair, Place, Plain, ScalarNode, SequenceNode
 from orchestrator.load.problems import Problems, quote
 
 _REFERENCE = re.compile(r"\$\$\{|\$\{([^{}]*)\}|\$\{")
+
+LONGEST: Final = 4096
+"""Characters of a text with something inserted; else a file could grow without end while it is read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,12 +55,17 @@ def _inserted(node: ScalarNode, text: str, look_up: LookUp, problems: Problems) 
         argument = _found(whole[1], node.place, look_up, problems)
         return replace(node, unknown=True) if argument is None else _filled(node, argument.value, argument.text)
     pieces: list[str] = []
-    end, unknown = 0, False
+    end, length, unknown = 0, len(text), False
     for match in _REFERENCE.finditer(text):
         piece = _piece(match, node.place, look_up, problems)
         unknown |= piece is None
         pieces += text[end : match.start()], piece or ""
         end = match.end()
+        length += len(piece or "")
+        if length > LONGEST:
+            message = f"cannot insert here: the text would be longer than {LONGEST} characters"
+            problems.add(node.place, message, "insert shorter texts, or fewer of them")
+            return replace(node, unknown=True)
     if unknown:
         return replace(node, unknown=True)
     inserted = "".join([*pieces, text[end:]])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -9,16 +10,18 @@ from typing import Final
 
 from pydantic import TypeAdapter
 
-from orchestrator.errors import FailoverError
-from orchestrator.load import document, schema
+from orchestrator.errors import FailoverError, RefusedError
+from orchestrator.load import document, groups, schema
 from orchestrator.load.insert import Argument, LookUp, insert
+from orchestrator.load.locations import check_locations
 from orchestrator.load.node import MappingNode, Node, Pair, Place, child, descend, name_at, names_at
 from orchestrator.load.problems import Problems, meant, quote
+from orchestrator.load.secrets import refuse_inserted
 from orchestrator.load.version import check_version
 from orchestrator.model.inventory import DemandFromSwitch, Inventory
 from orchestrator.model.units import Load
 
-_SECTIONS: Final = ("sites", "pools", "hosts")
+_SECTIONS: Final = ("sites", "pools", "hosts", "groups")
 _ADDRESS: Final = re.compile(r"(?:\[[0-9A-Fa-f:.]+\]|[^\s:\[\]/]+):([0-9]{1,5})")
 _CAPACITY: Final = TypeAdapter(Load)
 _DEMAND: Final[TypeAdapter[DemandFromSwitch]] = TypeAdapter(DemandFromSwitch)
@@ -40,10 +43,11 @@ def load_inventory(paths: Sequence[Path], references: Mapping[str, Callable[[str
     roots = [root for path in paths if (root := _read(path, look_up, problems)) is not None]
     if len(roots) < len(paths):
         problems.raise_any()  # what stands in the unreadable file cannot be missed in the others
-    merged = _merge(roots, problems)
+    merged = groups.expand(_merge(roots, problems), problems)
     inventory = schema.build(Inventory, merged, problems)
     for pool in _pairs(merged, "pools"):
         _check_pool(merged, pool, problems)
+    check_locations(merged, problems)
     problems.raise_any()
     assert inventory is not None, "the schema says why it makes no model"
     return inventory
@@ -60,7 +64,7 @@ def _read(path: Path, look_up: LookUp, problems: Problems) -> MappingNode | None
         return None
     if not check_version(root, problems):
         return None
-    inserted = insert(root, look_up, problems)
+    inserted = insert(refuse_inserted(Inventory, root, problems), look_up, problems)
     assert isinstance(inserted, MappingNode), "inserting changes scalars only"
     return inserted
 
@@ -185,7 +189,17 @@ def _unit_words(unit: str) -> str:
     return "sessions" if unit == "sessions" else "units a second"
 
 
+def from_environment(name: str) -> str:
+    """What ``${env:NAME}`` stands for.
+
+    Raises:
+        RefusedError: it is not set.
+    """
+    if name not in os.environ:
+        raise RefusedError(f"cannot insert ${{env:{name}}}: it is not set", remedy=f"export {name}=…")
+    return os.environ[name]
+
+
 def host_names(inventory: Inventory) -> list[str]:
     """Every host that the inventory describes or has as a member."""
-    members = (m for pool in inventory.pools.values() for site in pool.sites.values() for m in site.members)
-    return sorted({*inventory.hosts, *members})
+    return inventory.host_names()

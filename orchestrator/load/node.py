@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TypeAlias
 
 Plain: TypeAlias = str | int | float | bool | None
@@ -58,10 +58,13 @@ class MappingNode:
 
     place: Place
     pairs: tuple[Pair, ...]
+    _index: dict[str, Pair] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def pair(self, key: str) -> Pair | None:
         """The pair of ``key``; None where there is none."""
-        return next((pair for pair in self.pairs if pair.key == key), None)
+        if not self._index:
+            self._index.update((pair.key, pair) for pair in self.pairs)
+        return self._index.get(key)
 
     def keys(self) -> tuple[str, ...]:
         """All keys, in the file's order."""
@@ -117,17 +120,20 @@ class Name:
 
 def name_at(node: Node | None, *path: str | int) -> Name | None:
     """The name at ``path``; None where there is none, or something that is no name, or an unknown one."""
-    found = descend(node, *path)
-    if not isinstance(found, ScalarNode) or found.unknown or not isinstance(found.value, str):
-        return None
-    return Name(found.value, found.place)
+    return _name(descend(node, *path))
 
 
 def names_at(node: Node | None, *path: str | int) -> Iterator[Name]:
     """The names in the list at ``path``, passing over what is no name."""
     found = descend(node, *path)
     if isinstance(found, SequenceNode):
-        for index in range(len(found.items)):
-            name = name_at(found, index)
+        for item in found.items:
+            name = _name(item)
             if name:
                 yield name
+
+
+def _name(node: Node | None) -> Name | None:
+    if not isinstance(node, ScalarNode) or node.unknown or not isinstance(node.value, str):
+        return None
+    return Name(node.value, node.place)

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Final
+from collections.abc import Iterable, Mapping
 
+from orchestrator.load.flatten import RETURNABLE
 from orchestrator.load.node import MappingNode, Name, Node, SequenceNode, child, name_at, names_at, place_of
 from orchestrator.load.problems import Problems, meant, quote
-
-_REVERSIBLE: Final = ("traffic.shift", "smtp.drain")
 
 
 def check_order(root: MappingNode, problems: Problems) -> None:
@@ -28,6 +26,17 @@ class _Order:
         above: str | None = None
         for node in nodes:
             above = self._take(node, above)
+        instead = (step for node in nodes for step in _items(node, "plan_b"))
+        self._check_ids(name for step in instead if (name := name_at(step, "id")) is not None)
+
+    def _check_ids(self, names: Iterable[Name]) -> None:
+        """The steps of a plan B are called by their names in the same run."""
+        taken = {name: place_of(node, "id") for name, node in self._nodes.items()}
+        for name in names:
+            if name.text in taken:
+                message = f"cannot tell two steps apart: {quote(name.text)} stands in line {taken[name.text].line}"
+                self._problems.add(name.place, f"{message} already", "give one of them another id")
+            taken.setdefault(name.text, name.place)
 
     def _take(self, node: Node, above: str | None) -> str | None:
         name = name_at(node, "id")
@@ -88,20 +97,32 @@ class _Order:
         if kind is None:
             return False
         what = f"cannot return {quote(name.text)} in step {quote(step)}"
-        if kind.text not in _REVERSIBLE:
-            remedy = f"only {' and '.join(_REVERSIBLE)} can be returned"
+        if kind.text not in RETURNABLE:
+            remedy = f"only {', '.join(RETURNABLE)} can be returned"
             self._problems.add(name.place, f"{what}: {quote(kind.text)} changes nothing that could be", remedy)
+        elif kind.text == "manual" and child(child(self._nodes[name.text], "with"), "undo") is None:
+            self._problems.add(name.place, f"{what}: it says no way back", "write its 'undo', or leave it out here")
         elif name.text not in before:
             remedy = "name a step above it, or one that its 'needs' lead to"
             self._problems.add(name.place, f"{what}: it is not certain to be done before", remedy)
         elif name.text in returned:
             self._problems.add(name.place, f"{what}: it is returned already", "name it once")
-        elif later := next((done for done in returned if done in _ancestors(name.text, self._needs)), None):
+        elif later := self._first_before(name, returned):
             message = f"{what}: it was done after {quote(later)}, so it must be returned before it"
             self._problems.add(name.place, message, "name the last step of the way out first")
         else:
             return True
         return False
+
+    def _first_before(self, name: Name, returned: list[str]) -> str | None:
+        """The first of the returned steps that was done before ``name``; None where none was."""
+        before = _ancestors(name.text, self._needs)
+        return next((done for done in returned if done in before), None)
+
+
+def _items(node: Node, key: str) -> tuple[Node, ...]:
+    found = child(node, key)
+    return found.items if isinstance(found, SequenceNode) else ()
 
 
 def _ancestors(step: str, needs: Mapping[str, tuple[str, ...]]) -> set[str]:

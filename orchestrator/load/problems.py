@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import difflib
+import heapq
+import operator
 import re
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
+from typing import Final
 
 from orchestrator.errors import InputError, Problem
+from orchestrator.load.masks import without_secrets
 from orchestrator.load.node import Place
 
 _LINE_BREAK = re.compile("\r\n|[\r\n\x85\u2028\u2029]")
@@ -22,18 +26,34 @@ _READ_BACK = 2 * 1024 * 1024
 _BOLD, _RED, _DIM, _PLAIN = "\x1b[1m", "\x1b[31m", "\x1b[2m", "\x1b[0m"
 
 
+MOST: Final = 100
+"""Mistakes that are said at once. Who has made more of them has named the wrong file, or repeated one very often."""
+
+_COMPARED: Final = 100
+_LONGEST_NAME: Final = 60
+"""Of how many names, and of how many characters, similarity is worked out: difflib is quadratic."""
+
+
 class Problems:
-    """Collects what is wrong, so that all of it can be said at once."""
+    """Collects what is wrong in the files of one load, so that all of it can be said at once."""
 
     def __init__(self) -> None:
+        self.nodes = 0
+        """Keys and values read so far; who reads the files counts them, so that together they cost no more than one."""
         self._found: dict[tuple[Place, str], Problem] = {}
         self._places: set[Place] = set()
 
-    def add(self, place: Place, message: str, remedy: str = "") -> None:
-        """Note a mistake; the same one at the same place counts once."""
-        problem = Problem(message=message, remedy=remedy, file=place.file, line=place.line, column=place.column)
+    def add(self, place: Place, message: str, remedy: str = "", *, hidden: int = 0) -> None:
+        """Note a mistake; the same one at the same place counts once. In the column ``hidden`` a secret begins.
+
+        Raises:
+            InputError: with it there are more than anybody would read.
+        """
+        problem = Problem(message, remedy, place.file, place.line, place.column, hidden)
         self._found.setdefault((place, message), problem)
         self._places.add(place)
+        if len(self._found) > MOST:
+            self._give_up()
 
     def at(self, place: Place) -> bool:
         """Whether something is wrong there already."""
@@ -47,6 +67,11 @@ class Problems:
         """
         if self._found:
             raise InputError([self._found[key] for key in sorted(self._found)])
+
+    def _give_up(self) -> None:
+        first = [self._found[key] for key in sorted(list(self._found)[:MOST])]
+        message = f"cannot look at all of this: it has more than {MOST} mistakes, of which these were found first"
+        raise InputError([Problem(message, "mend them, or name the right file"), *first])
 
 
 def quote(text: str) -> str:
@@ -62,12 +87,23 @@ def listed(names: Iterable[str]) -> str:
 
 
 def closest(name: str, known: Iterable[str]) -> str | None:
-    """The known name that was most likely meant; None where none is near."""
-    if len(name) > 100:  # nobody mistypes a name of that length, and difflib is quadratic
+    """The known name that was most likely meant; None where none is near.
+
+    Of very many names only some are compared, which have the most letters in the same places.
+    """
+    if len(name) > _LONGEST_NAME:
         return None
-    by_folded = {candidate.lower().replace("_", "-"): candidate for candidate in islice(known, 5000)}
-    found = difflib.get_close_matches(name.lower().replace("_", "-"), by_folded, n=1, cutoff=0.6)
-    return by_folded[found[0]] if found else None
+    folded = _folded(name)
+    candidates = {_folded(candidate): candidate for candidate in known}
+    if len(candidates) > _COMPARED:
+        alike = heapq.nlargest(_COMPARED, candidates, key=lambda it: sum(map(operator.eq, it, folded)))
+        candidates = {it: candidates[it] for it in alike}
+    found = difflib.get_close_matches(folded, candidates, n=1, cutoff=0.6)
+    return candidates[found[0]] if found else None
+
+
+def _folded(name: str) -> str:
+    return name[:_LONGEST_NAME].lower().replace("_", "-")
 
 
 def meant(name: str, known: Iterable[str], kind: str) -> str:
@@ -80,8 +116,18 @@ def meant(name: str, known: Iterable[str], kind: str) -> str:
 
 
 def read_sources(problems: Iterable[Problem]) -> dict[str, tuple[str, ...]]:
-    """The lines of the files in which the problems stand, for ``render``; a file that cannot be read is left out."""
-    return {file: lines for file in {problem.file for problem in problems} if file and (lines := _lines(Path(file)))}
+    """The lines of the files in which the problems stand, for ``render``; a file that cannot be read is left out.
+
+    In the lines of problems no secret is left. Whoever shows a line takes it from here.
+    """
+    by_file: dict[str, dict[tuple[int, int], Problem]] = {}
+    for problem in problems:  # one of each line is enough, and lines can be long
+        by_file.setdefault(problem.file, {}).setdefault((problem.line, problem.hidden), problem)
+    return {
+        file: without_secrets(lines, found.values())
+        for file, found in by_file.items()
+        if file and (lines := _lines(Path(file)))
+    }
 
 
 def _lines(path: Path) -> tuple[str, ...]:

@@ -49,7 +49,7 @@ def check_rules(root: MappingNode, inventory: Inventory, problems: Problems) -> 
     for index, guard in enumerate(_entries(root, "guards")):
         rules.check_guard(index, guard)
     for index, step in enumerate(_entries(root, "steps")):
-        rules.check_step(index, step)
+        rules.check_step(subject(root, ("steps", index)), step)
     check_order(root, problems)
 
 
@@ -58,7 +58,7 @@ def _section(root: MappingNode, key: str) -> tuple[Pair, ...]:
     return found.pairs if isinstance(found, MappingNode) else ()
 
 
-def _entries(root: MappingNode, key: str) -> tuple[Node, ...]:
+def _entries(root: Node, key: str) -> tuple[Node, ...]:
     found = child(root, key)
     return found.items if isinstance(found, SequenceNode) else ()
 
@@ -95,15 +95,14 @@ class _Rules:
         if name is not None:
             self._known_check(name, what)
             self._guard_of_emptied_site(name, what)
-        for kind in ("headroom", "serving"):
+        for kind in ("headroom", "serving", "blast_radius"):
             found = self._pool(name_at(guard, kind, "pool"), what)
             wanted = descend(guard, kind, "at_least") if kind == "serving" else None
             if found is not None and wanted is not None:
                 self._enough_sites(found, wanted, what)
 
-    def check_step(self, index: int, step: Node) -> None:
+    def check_step(self, what: str, step: Node) -> None:
         """A step names checks, pools and sites that are there, and its arguments fit together."""
-        what = subject(self._root, ("steps", index))
         for key in _CHECK_LISTS:
             for name in names_at(step, key):
                 self._known_check(name, what)
@@ -112,6 +111,25 @@ class _Rules:
             self._shift(step, what)
         elif kind is not None and kind.text == "smtp.drain":
             self._drain(step, what)
+        for instead in _entries(step, "plan_b"):
+            self._plan_b(instead, what)
+
+    def _plan_b(self, step: Node, what: str) -> None:
+        """A plan B is done from top to bottom when all else is being undone: nothing in it can be returned."""
+        called = name_at(step, "id")
+        mine = f"step {quote(called.text)} of the plan B of {what}" if called else f"the plan B of {what}"
+        self.check_step(mine, step)
+        for key, remedy in (
+            ("needs", "its steps are done from top to bottom"),
+            ("plan_b", "what is in it must be possible to undo"),
+            ("when", "put 'when' at the step that it belongs to"),
+        ):
+            if child(step, key) is not None:
+                self._problems.add(place_of(step, key), f"cannot use {mine}: it has {quote(key)}", remedy)
+        kind = name_at(step, "do")
+        if kind is not None and kind.text == "return":
+            message = f"cannot use {mine}: the undo returns everything itself"
+            self._problems.add(kind.place, message, "leave it out")
 
     def _shift(self, step: Node, what: str) -> None:
         pool = self._pool(name_at(step, "with", "pool"), what)
@@ -142,15 +160,36 @@ class _Rules:
             self._problems.add(place, message, "let the last waypoint be 100%")
 
     def _drain(self, step: Node, what: str) -> None:
-        name = name_at(step, "with", "site")
+        site, one = name_at(step, "with", "site"), name_at(step, "with", "host")
         pool = self._pool(name_at(step, "with", "pool"), what)
-        if pool is None or name is None or not self._site(pool, name, what):
+        self._site_or_host(step, what)
+        name = one or site
+        if pool is None or name is None:
             return
-        for member in pool[1].members(name.text):
+        if not (self._member(pool, one, what) if one else self._site(pool, site, what)):
+            return
+        for member in (name.text,) if one else pool[1].members(name.text):
             host = self._inventory.hosts.get(member)
             if host is None or host.gate is None:
                 message = f"cannot drain {quote(name.text)} in {what}: host {quote(member)} has no gate"
                 self._problems.add(name.place, message, f"give it one in the inventory, under hosts.{member}.gate")
+
+    def _site_or_host(self, step: Node, what: str) -> None:
+        arguments = child(step, "with")
+        given = [key for key in ("site", "host") if child(arguments, key) is not None]
+        if not isinstance(arguments, MappingNode) or len(given) == 1:
+            return
+        why = "it has both 'site' and 'host'" if given else "it has neither 'site' nor 'host'"
+        place = place_of(arguments, "host") if given else arguments.place
+        self._problems.add(place, f"cannot drain in {what}: {why}", "name exactly one of them")
+
+    def _member(self, pool: tuple[str, Pool], name: Name, what: str) -> bool:
+        if pool[1].site_of(name.text) is not None:
+            return True
+        members = [member for site in pool[1].sites.values() for member in site.members]
+        message = f"cannot use {what}: pool {quote(pool[0])} has no member {quote(name.text)}"
+        self._problems.add(name.place, message, meant(name.text, members, "members"))
+        return False
 
     def _pool(self, name: Name | None, what: str) -> tuple[str, Pool] | None:
         if name is None:

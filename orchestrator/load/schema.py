@@ -10,7 +10,7 @@ from pydantic import TypeAdapter, ValidationError
 from pydantic_core import ErrorDetails
 
 from orchestrator.load.node import MappingNode, Node, Place, ScalarNode, SequenceNode, child, plain
-from orchestrator.load.problems import Problems, closest, listed, meant, quote
+from orchestrator.load.problems import MOST, Problems, closest, listed, meant, quote
 from orchestrator.load.shape import (
     EitherShape,
     LeafShape,
@@ -20,6 +20,7 @@ from orchestrator.load.shape import (
     Shape,
     TaggedShape,
     field_shape,
+    holds_secret,
     shape_of,
 )
 from orchestrator.load.subject import subject
@@ -28,7 +29,8 @@ from orchestrator.model.value import Value
 M = TypeVar("M", bound=Value)
 T = TypeVar("T")
 
-_REPORTED: Final = 500
+_REPORTED: Final = MOST - 1
+"""So many of pydantic's errors, after the sentence that says how many there are."""
 
 
 def build(model: type[M], root: MappingNode, problems: Problems) -> M | None:
@@ -85,8 +87,8 @@ def _report(shape: Shape, root: MappingNode, errors: Sequence[ErrorDetails], pro
 def _near_key(spot: _Spot, error: ErrorDetails) -> str | None:
     if not isinstance(spot.shape, ModelShape) or not isinstance(spot.node, MappingNode):
         return None
-    present = spot.node.keys()
-    return closest(str(error["loc"][-1]), [key for key in spot.shape.fields() if key not in present])
+    missing = [key for key in spot.shape.fields() if spot.node.pair(key) is None]
+    return closest(str(error["loc"][-1]), missing)
 
 
 def _locate(shape: Shape, node: Node, location: Sequence[str | int]) -> _Spot | None:
@@ -160,7 +162,8 @@ class _Explanation:
             self._say(node, why, remedy)
 
     def _say(self, node: Node, why: str, remedy: str) -> None:
-        self._problems.add(node.place, f"cannot read {self._subject}: {why}", remedy)
+        hidden = node.place.column if holds_secret(self._spot.shape) else 0
+        self._problems.add(node.place, f"cannot read {self._subject}: {why}", remedy, hidden=hidden)
 
     def _unknown_key(self) -> None:
         key = str(self._error["loc"][-1])
@@ -175,7 +178,9 @@ class _Explanation:
             remedy = "write it as an entry of its own"
         else:
             remedy = f"did you mean {quote(near)}?" if near else f"the keys here are: {listed(shape.fields())}"
-        self._problems.add(pair.place, f"cannot read {self._subject}: unknown key {quote(key)}", remedy)
+        secret = near is not None and holds_secret(field_shape(shape.fields()[near]))
+        hidden = pair.value.place.column if secret and pair.value.place.line == pair.place.line else 0
+        self._problems.add(pair.place, f"cannot read {self._subject}: unknown key {quote(key)}", remedy, hidden=hidden)
 
     def _missing_key(self) -> None:
         key = str(self._spot.missing)
@@ -237,12 +242,14 @@ def _wrong_value(error: ErrorDetails, spot: _Spot) -> tuple[str, str]:
         return _own_words(str(context.get("error", "")), shape)
     if error["type"] == "string_pattern_mismatch":
         return f"{_shown(node)} is not a name", _NAME_RULE
+    if error["type"] == "string_too_short":
+        return "it is empty", "write some text"
     if error["type"] in _LIMITS:
         key, words = _LIMITS[error["type"]]
         limit = f"it must be {words} {context.get(key, 0):g}"
         return f"{limit}, not {_shown(node)}", "change the number"
-    why = f"it must be {shape.words()}, not {_shown(node)}"
-    return why, _remedy(shape, node)
+    shown = "" if holds_secret(shape) else f", not {_shown(node)}"
+    return f"it must be {shape.words()}{shown}", _remedy(shape, node)
 
 
 def _own_words(said: str, shape: LeafShape) -> tuple[str, str]:
@@ -266,7 +273,9 @@ def _remedy(shape: Shape, node: Node) -> str:
     if isinstance(shape, EitherShape):
         near = closest(node.text, shape.choices()) if isinstance(node, ScalarNode) else None
         return f"did you mean {quote(near)}?" if near else "write one of these"
-    keys = [shape.key] if isinstance(shape, TaggedShape) else shape.required() if isinstance(shape, ModelShape) else []
+    keys = [shape.key] if isinstance(shape, TaggedShape) else []
+    if isinstance(shape, ModelShape):
+        keys = shape.required() or list(shape.fields())
     return "write {" + ", ".join(f"{key}: …" for key in keys) + "}"
 
 

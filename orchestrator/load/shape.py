@@ -11,6 +11,9 @@ from pydantic import WithJsonSchema
 from pydantic.fields import FieldInfo
 
 from orchestrator.load.node import MappingNode, Node, ScalarNode
+from orchestrator.model.driver import KEY as DRIVER
+from orchestrator.model.driver import ByDriver, drivers_of
+from orchestrator.model.secret import Secret
 from orchestrator.model.value import Value
 
 
@@ -131,6 +134,8 @@ def shape_of(annotation: object) -> Shape:
     unit = next((entry for entry in metadata if isinstance(entry, WithJsonSchema)), None)
     if unit is not None:
         return LeafShape(annotation, _unit_words(unit))
+    if any(isinstance(entry, ByDriver) for entry in metadata):
+        return TaggedShape(DRIVER, drivers_of(annotation))
     if get_origin(annotation) in {Union, types.UnionType}:
         return _union(annotation, metadata)
     if isinstance(annotation, type) and issubclass(annotation, Value):
@@ -150,6 +155,18 @@ def field_shape(info: FieldInfo) -> Shape:
         return shape_of(info.annotation)
     discriminator = (info,) if info.discriminator is not None else ()
     return shape_of(Annotated[(info.annotation, *info.metadata, *discriminator)])  # type: ignore[misc, unused-ignore]
+
+
+def holds_secret(shape: Shape) -> bool:
+    """Whether what stands there is a secret, or a mapping with one: it must not be shown."""
+    if isinstance(shape, ModelShape):
+        return any(is_secret(field_shape(info)) for info in shape.fields().values())
+    return is_secret(shape)
+
+
+def is_secret(shape: Shape) -> bool:
+    """Whether it is a secret by reference."""
+    return isinstance(shape, LeafShape) and shape.kind is Secret
 
 
 def listing(values: Sequence[object], joiner: str) -> str:

@@ -12,6 +12,7 @@ _ONE_OF = {
     "guards": "guard",
     "parameters": "parameter",
     "steps": "step",
+    "groups": "group",
     "hosts": "host",
     "pools": "pool",
     "sites": "site",

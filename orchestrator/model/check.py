@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from orchestrator.model.secret import Login
 from orchestrator.model.units import Bound, Duration, Fraction, Size
 from orchestrator.model.value import Value
 
@@ -14,8 +15,8 @@ from orchestrator.model.value import Value
 class Aim(Value):
     """Where a probe looks: a whole pool as its clients see it, or the pool's part at one site."""
 
-    pool: str
-    site: str | None = None
+    pool: str = Field(description="A pool of the inventory.")
+    site: str | None = Field(default=None, description="Only the pool's part at this site.")
 
     def __str__(self) -> str:
         return f"{self.pool}@{self.site}" if self.site else self.pool
@@ -41,6 +42,7 @@ class SmtpArguments(Value):
     sources: tuple[str, ...] = Field(
         default=(), description="Local addresses to connect from in turn; the system's choice when empty."
     )
+    login: Login | None = Field(default=None, description="Log in with this, not with what the inventory says.")
 
 
 class SessionsArguments(Value):
@@ -104,8 +106,8 @@ class CheckGuard(Value):
 class Headroom(Value):
     """Capacity that serves, divided by demand, must stay at least so large."""
 
-    pool: str
-    at_least: float = Field(gt=0)
+    pool: str = Field(description="The pool.")
+    at_least: float = Field(gt=0, description="So many times the demand: 1.3 leaves room for 30% more.")
 
 
 class HeadroomGuard(Value):
@@ -117,7 +119,7 @@ class HeadroomGuard(Value):
 class Serving(Value):
     """So many sites with a healthy member that takes new traffic."""
 
-    pool: str
+    pool: str = Field(description="The pool.")
     at_least: int = Field(ge=1, description="Sites.")
 
 
@@ -127,7 +129,20 @@ class ServingGuard(Value):
     serving: Serving
 
 
-Guard = CheckGuard | HeadroomGuard | ServingGuard
+class BlastRadius(Value):
+    """No waypoint moves more than this share of the pool's new traffic."""
+
+    pool: str = Field(description="The pool.")
+    at_most: Fraction = Field(gt=0, description="A share of the pool's new traffic.")
+
+
+class BlastRadiusGuard(Value):
+    """Pace guard: ``blast_radius: {pool: smtp, at_most: 25%}``; the plan keeps it."""
+
+    blast_radius: BlastRadius
+
+
+Guard = CheckGuard | HeadroomGuard | ServingGuard | BlastRadiusGuard
 
 
 class Sample(Value):

@@ -1,11 +1,14 @@
-"""What there is: sites, pools with their switch and members, and hosts with their gate and queue."""
+"""What there is: sites, pools with their switch and members, hosts with their gate and queue, and groups of hosts."""
 
 from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, JsonValue
 
+from orchestrator.model.driver import ByDriver
+from orchestrator.model.secret import Login
+from orchestrator.model.ssh import SshAddress
 from orchestrator.model.units import Load
 from orchestrator.model.value import Value
 
@@ -14,6 +17,9 @@ class Site(Value):
     """A datacenter, region or zone that can serve."""
 
     provider: str = Field(default="", description="Whose maintenance windows concern this site.")
+    networks: tuple[str, ...] = Field(
+        default=(), description="Its networks, as 10.1.0.0/16: what has an address in one of them stands at this site."
+    )
 
 
 class HaproxySwitch(Value):
@@ -34,10 +40,13 @@ class HaproxySwitch(Value):
         description="Where to save the servers' state after each change, so that a reload forgets nothing: "
         "the file that 'server-state-file' names.",
     )
+    site: str | None = Field(
+        default=None, description="Where it stands; a runbook that empties this site must not depend on it."
+    )
 
 
-Switch = HaproxySwitch
-"""What splits a pool's new traffic; becomes a union, told apart by ``driver``, with the second driver."""
+Switch = Annotated[HaproxySwitch, ByDriver()]
+"""What splits a pool's new traffic."""
 
 
 class PolicyGate(Value):
@@ -72,7 +81,8 @@ class MapGate(Value):
     config: str = Field(default="/etc/postfix", description="The Postfix configuration folder on the host.")
 
 
-Gate = Annotated[PolicyGate | MapGate, Field(discriminator="driver")]
+Gate = Annotated[PolicyGate | MapGate, ByDriver()]
+"""What answers 421 at MAIL FROM while a host is drained."""
 
 
 class PostfixQueue(Value):
@@ -82,19 +92,35 @@ class PostfixQueue(Value):
     config: str = Field(default="/etc/postfix", description="The Postfix configuration folder on the host.")
 
 
+Queue = Annotated[PostfixQueue, ByDriver()]
+"""What holds the mail that a host has accepted and not yet passed on."""
+
+
 class Host(Value):
     """One mail server."""
 
     connect: Literal["local", "ssh"] = Field(default="ssh", description="How its programs are run.")
-    ssh: str = Field(default="", description="What ssh(1) is to connect to; the host's name when empty.")
+    ssh: SshAddress = Field(
+        default="", description="What ssh(1) is to connect to: [user@]host[:port]; the host's name when empty."
+    )
     gate: Gate | None = Field(default=None, description="What answers 421 at MAIL FROM while the host is drained.")
-    queue: PostfixQueue | None = Field(default=None, description="Its mail queue.")
+    queue: Queue | None = Field(default=None, description="Its mail queue.")
+    data: dict[str, JsonValue] = Field(default_factory=dict, description="For pyinfra: the host's data.")
+
+
+class Group(Value):
+    """Hosts under one name, which can stand wherever hosts are listed. Once loaded it names hosts only."""
+
+    hosts: tuple[str, ...] = Field(min_length=1, description="Hosts, or other groups.")
+    data: dict[str, JsonValue] = Field(default_factory=dict, description="For pyinfra: data of each of its hosts.")
 
 
 class PoolSite(Value):
-    """A pool's part at one site."""
+    """A pool's part at one site. Once loaded its members are hosts only."""
 
-    members: tuple[str, ...] = Field(min_length=1, description="Hosts, named as the switch names its servers.")
+    members: tuple[str, ...] = Field(
+        min_length=1, description="Hosts, named as the switch names its servers, or groups of them."
+    )
     capacity: Load = Field(description="What all its members carry together.")
     address: str = Field(description="host:port that leads to this site only, on the path that its traffic will take.")
 
@@ -102,7 +128,7 @@ class PoolSite(Value):
 class DemandFromSwitch(Value):
     """Demand as the switch measures it: the sessions that it carries now."""
 
-    from_: Literal["switch"] = Field(alias="from")
+    from_: Literal["switch"] = Field(alias="from", description="Measured at the pool's switch.")
 
 
 class TestMail(Value):
@@ -115,20 +141,23 @@ class TestMail(Value):
     inbox: str | None = Field(default=None, description="The Maildir in which the probes arrive, for 'delivery'.")
     ca_file: str | None = Field(default=None, description="PEM file to verify the servers' certificates with.")
     server_name: str | None = Field(default=None, description="The name that the certificates must carry.")
+    login: Login | None = Field(
+        default=None, description="For servers that take mail only after AUTH, as submission services do; over TLS."
+    )
 
 
 class Pool(Value):
     """One service with its members per site."""
 
-    protocol: Literal["smtp"]
+    protocol: Literal["smtp"] = Field(description="What its members speak.")
     address: str = Field(description="host:port that its clients connect to.")
-    switch: Switch
+    switch: Switch = Field(description="What splits its new traffic between the sites.")
     demand: Load | DemandFromSwitch = Field(
         default=DemandFromSwitch.model_validate({"from": "switch"}),
         description="What its clients ask for: a stated load, or {from: switch}.",
     )
     test_mail: TestMail = Field(description="The mail that probes send.")
-    sites: dict[str, PoolSite] = Field(min_length=1)
+    sites: dict[str, PoolSite] = Field(min_length=1, description="Its part at each site, by the site's name.")
 
     def members(self, site: str) -> tuple[str, ...]:
         """The pool's hosts at ``site``."""
@@ -139,10 +168,34 @@ class Pool(Value):
         return next((name for name, site in self.sites.items() if member in site.members), None)
 
 
+class Control(Value):
+    """Where failover itself runs, with its journal and the source of its probes."""
+
+    site: str | None = Field(
+        default=None, description="The site; a runbook that empties it must be run from another place."
+    )
+
+
 class Inventory(Value):
     """Everything that runbooks can name."""
 
-    version: Literal[1] = 1
-    sites: dict[str, Site] = Field(min_length=1)
-    pools: dict[str, Pool] = Field(min_length=1)
-    hosts: dict[str, Host] = Field(default_factory=dict)
+    version: Literal[1] = Field(default=1, description="The version of this language.")
+    sites: dict[str, Site] = Field(min_length=1, description="Datacenters, regions or zones that can serve, by name.")
+    pools: dict[str, Pool] = Field(min_length=1, description="Services with their members at each site, by name.")
+    hosts: dict[str, Host] = Field(default_factory=dict, description="How the members are reached, by name.")
+    groups: dict[str, Group] = Field(default_factory=dict, description="Names for several hosts at once.")
+    control: Control = Field(default=Control(), description="Where failover itself runs.")
+
+    def host_names(self) -> list[str]:
+        """Every host that it describes or has as a member, in the order of the alphabet."""
+        members = (member for pool in self.pools.values() for site in pool.sites.values() for member in site.members)
+        return sorted({*self.hosts, *members})
+
+    def host(self, name: str) -> Host:
+        """What is said of a host; a member of which nothing is said has the defaults."""
+        return self.hosts.get(name, Host())
+
+    def hosts_at(self, site: str) -> list[str]:
+        """The members of all pools at ``site``."""
+        parts = (pool.sites[site] for pool in self.pools.values() if site in pool.sites)
+        return list(dict.fromkeys(member for part in parts for member in part.members))

@@ -8,7 +8,7 @@ from pydantic import Field, JsonValue
 
 from orchestrator.model.value import Value
 
-EntryKind = Literal["run", "step", "intent", "outcome", "verdict", "approval", "progress"]
+EntryKind = Literal["run", "step", "intent", "outcome", "verdict", "approval", "override", "progress"]
 
 
 class Entry(Value):
@@ -22,7 +22,8 @@ class Entry(Value):
     intent    start, to, waypoint, direction: written before converge touches anything
     outcome   result, reason: written after it
     verdict   a ``Verdict``
-    approval  by, note, ahead
+    approval  by, note, ahead; direction, which is undo where the person has undone a manual step
+    override  rule, reason, by: a rule of planning that was set aside for this run
     progress  text and numbers, at most one a second
     ========  ===============================================================================
     """

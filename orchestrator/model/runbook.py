@@ -1,4 +1,8 @@
-"""The runbook language: parameters, checks, guards and steps. A loaded runbook has its parameters inserted."""
+"""What a runbook can do: its parameters, and its steps. ``written`` is the file; ``Runbook`` is what is left to do.
+
+A ``Runbook`` is bound: parameters are inserted, included runbooks and parallel groups have become steps with
+``needs``, and steps whose ``when`` does not hold are left out.
+"""
 
 from __future__ import annotations
 
@@ -10,28 +14,92 @@ from orchestrator.model.check import Check, Guard
 from orchestrator.model.units import Duration, Fraction
 from orchestrator.model.value import Value
 
-ParameterType = Literal["string", "number", "duration", "percent", "site", "pool", "host"]
+PlainType = Literal["string", "number", "duration", "percent", "site", "pool", "host", "secret"]
+ParameterType = Literal[PlainType, "choice"]
 OnFailure = Literal["undo", "hold", "continue"]
 
+NAME = r"^[a-z][a-z0-9-]*$"
+"""What a runbook or a step may be called in a file."""
 
-class Parameter(Value):
+_BOUND_NAME = r"^[a-z][a-z0-9-]*(\.[a-z][a-z0-9-]*)*$"
+"""What a bound step is called: behind the names of the includes that it came with."""
+
+
+class PlainParameter(Value):
     """One thing that the runbook asks for; ``${name}`` inserts it."""
 
-    type: ParameterType
-    help: str = ""
+    type: PlainType = Field(
+        description="What it is. A secret is given as env:NAME or file:PATH, and only that is ever stored."
+    )
+    help: str = Field(default="", description="What it is for; shown where it is missing.")
     default: str | int | float | None = Field(default=None, description="Used when it is not given.")
 
 
-class _Step(Value):
-    id: str = Field(pattern=r"^[a-z][a-z0-9-]*$", description="Its name in this runbook.")
+class ChoiceParameter(Value):
+    """One of a few words, which ``when`` can look at; ``${name}`` inserts it."""
+
+    type: Literal["choice"]
+    choices: tuple[str, ...] = Field(min_length=1, description="The words that it can be.")
+    help: str = Field(default="", description="What it is for; shown where it is missing.")
+    default: str | None = Field(default=None, description="Used when it is not given.")
+
+
+Parameter = Annotated[PlainParameter | ChoiceParameter, Field(discriminator="type")]
+
+
+class When(Value):
+    """A step is done only if a parameter has this value; nothing else can be asked."""
+
+    param: str = Field(description="A parameter of this runbook.")
+    is_: str | int | float = Field(alias="is", description="The value that it must have, written as it would be given.")
+
+
+class Retries(Value):
+    """How often a step that fails is tried again, and how long after."""
+
+    times: int = Field(ge=1, le=20, description="So often at most, after the first try.")
+    pause: Duration = Field(default=5.0, description="Before the first retry.")
+    factor: float = Field(default=2.0, ge=1, le=10, description="Each further pause is so many times as long.")
+    at_most: Duration = Field(default=60.0, description="No pause is longer.")
+
+    def pauses(self) -> tuple[float, ...]:
+        """The pause in seconds before each retry."""
+        return tuple(min(self.pause * self.factor**retry, self.at_most) for retry in range(self.times))
+
+
+class Approval(Value):
+    """People who must say yes: ``failover approve RUN STEP``."""
+
+    people: int = Field(default=1, ge=1, le=9, description="So many different people.")
+    ask: str = Field(default="", description="What they are asked.")
+
+
+class Placed(Value):
+    """What every entry of ``steps`` has: a name, and its place in the order."""
+
+    id: str = Field(pattern=_BOUND_NAME, description="Its name in this runbook.", json_schema_extra={"pattern": NAME})
     needs: tuple[str, ...] | None = Field(
         default=None, description="Steps that must be done before; the step above when left out."
     )
+    when: When | None = Field(default=None, description="Do it only if a parameter has this value.")
+
+
+class _Step(Placed):
     before: tuple[str, ...] = Field(default=(), description="Checks that must pass before it touches anything.")
     after: tuple[str, ...] = Field(default=(), description="Checks that must pass after each waypoint.")
-    timeout: Duration | None = Field(default=None, description="After this the step is stopped and has failed.")
+    timeout: Duration | None = Field(
+        default=None, description="After this a try of the step is stopped and has failed."
+    )
+    retries: Retries | None = Field(default=None, description="Try again when it fails.")
     on_failure: OnFailure | None = Field(
         default=None, description="undo the whole run (default), hold it for a person, or continue."
+    )
+    plan_b: tuple[Step, ...] = Field(
+        default=(), description="Steps to do instead of an undo, where this one cannot be undone."
+    )
+    approval: Approval | None = Field(default=None, description="Ask people before it touches anything.")
+    estimate: Duration | None = Field(
+        default=None, description="How long it takes, for the plan's times, where the step itself does not tell."
     )
 
 
@@ -45,7 +113,7 @@ class VerifyStep(_Step):
 class ShiftArguments(Value):
     """From which site to which, and in which waypoints."""
 
-    pool: str
+    pool: str = Field(description="The pool whose new traffic moves.")
     from_: str = Field(alias="from", description="The site that gives its share of new traffic away.")
     to: str = Field(description="The site that takes it.")
     by: tuple[Fraction, ...] = Field(
@@ -64,11 +132,15 @@ class ShiftStep(_Step):
 
 
 class DrainArguments(Value):
-    """Which site, and until when."""
+    """Which site or host, and until when."""
 
-    pool: str
-    site: str
-    deadline: Duration = Field(description="Sessions that are left then fail the step. The queues get as long anew.")
+    pool: str = Field(description="The pool whose sessions end.")
+    site: str | None = Field(default=None, description="All members of the pool at this site.")
+    host: str | None = Field(default=None, description="One member only.")
+    deadline: Duration | None = Field(
+        default=None,
+        description="Sessions that are left then fail the step. The queues get as long anew. Left out: wait for ever.",
+    )
     settle: Duration | None = Field(
         default=None,
         description="How long a session must be silent after its last message before it may be closed without "
@@ -98,7 +170,9 @@ class DrainStep(_Step):
 class HoldArguments(Value):
     """Until when: ``approval``, or a duration."""
 
-    until: Literal["approval"] | Duration
+    until: Literal["approval"] | Duration = Field(
+        description="approval: until a person says so, with failover approve RUN STEP. Or so long."
+    )
 
 
 class HoldStep(_Step):
@@ -108,6 +182,22 @@ class HoldStep(_Step):
     with_: HoldArguments = Field(alias="with")
 
 
+class ManualArguments(Value):
+    """What a person is to do, and how it is undone."""
+
+    task: str = Field(min_length=1, description="What to do, in words that are clear at 3 a.m.")
+    undo: str | None = Field(
+        default=None, description="How a person undoes it. Left out: it cannot be undone, and needs a plan_b."
+    )
+
+
+class ManualStep(_Step):
+    """Ask a person to do something, and wait until they say that it is done: failover approve RUN STEP."""
+
+    do: Literal["manual"]
+    with_: ManualArguments = Field(alias="with")
+
+
 class ReturnStep(_Step):
     """Undo earlier steps, in the order named, paced and gated like the way out."""
 
@@ -115,19 +205,33 @@ class ReturnStep(_Step):
     steps: tuple[str, ...] = Field(min_length=1, description="Steps to undo, the first one first.")
 
 
-Step = Annotated[VerifyStep | ShiftStep | DrainStep | HoldStep | ReturnStep, Field(discriminator="do")]
+Step = Annotated[VerifyStep | ShiftStep | DrainStep | HoldStep | ManualStep | ReturnStep, Field(discriminator="do")]
+
+for _kind in (VerifyStep, ShiftStep, DrainStep, HoldStep, ManualStep, ReturnStep):
+    _kind.model_rebuild()  # plan_b: steps have steps
+
+
+class Included(Value):
+    """A runbook that came in with an ``include``; its steps are called by the include's name, a dot and their own."""
+
+    runbook: str
+    summary: str = ""
+    parameters: dict[str, str | int | float] = Field(default_factory=dict)
 
 
 class Runbook(Value):
-    """What is to be done, in which order, and what must hold."""
+    """What is to be done, in which order, and what must hold. Bound: nothing in it is left to be found out."""
 
     version: Literal[1] = 1
-    runbook: str = Field(pattern=r"^[a-z][a-z0-9-]*$", description="Its name.")
+    runbook: str
     summary: str = ""
-    parameters: dict[str, Parameter] = Field(default_factory=dict)
+    window: Duration | None = Field(default=None, description="How long all of it may take.")
+    parameters: dict[str, Parameter] = Field(default_factory=dict, description="What it asked for.")
     checks: dict[str, Check] = Field(default_factory=dict)
     guards: tuple[Guard, ...] = ()
     steps: tuple[Step, ...] = Field(min_length=1)
+    includes: dict[str, Included] = Field(default_factory=dict, description="By the steps that included them.")
+    skipped: dict[str, str] = Field(default_factory=dict, description="Steps that are left out, and why.")
 
     def step(self, name: str) -> Step:
         """The step called ``name``.

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from decimal import Decimal
 from typing import Annotated, Any, Final, Literal
 
-from pydantic import BeforeValidator, WithJsonSchema
+from pydantic import BeforeValidator, JsonValue, WithJsonSchema
 
 from orchestrator.model.value import Value
 
@@ -187,16 +187,44 @@ def _parse_bound(text: str) -> float:
         raise ValueError(f"{text!r} is not a number, a percentage or a duration") from None
 
 
-def _schema(description: str, *examples: str) -> WithJsonSchema:
-    return WithJsonSchema({"type": ["string", "number"], "description": description, "examples": list(examples)})
+DURATION: Final = rf"^\s*({_NUMBER}(ms|s|m|h|d))+\s*$"
+"""The text of a duration, for JSON Schema (ECMA 262); other texts are none."""
+
+_PERCENT: Final = r"0*(100(\.0+)?|[0-9]{1,2}(\.[0-9]+)?)"
+FRACTION: Final = rf"^\s*({_PERCENT}\s*%|0*(1(\.0+)?|0(\.[0-9]+)?))\s*$"
+"""The text of a percentage or of a fraction of one, the same way."""
+
+_SIZE: Final = rf"^\s*{_NUMBER}\s*({'|'.join(_BYTES)})?\s*$"
+_LOAD: Final = rf"^\s*{_NUMBER}\s*(/s|sessions?)\s*$"
+_BOUND: Final = (
+    rf"^\s*({'|'.join(sorted(_COMPARE, reverse=True))})\s*({_NUMBER}|{_PERCENT}%|({_NUMBER}(ms|s|m|h|d))+)\s*$"
+)
+
+_OR_NUMBER: Final[dict[str, JsonValue]] = {"type": ["string", "number"], "minimum": 0}
+
+
+def _schema(pattern: str, description: str, *examples: str, **more: JsonValue) -> WithJsonSchema:
+    return WithJsonSchema(
+        {"type": "string", **more, "pattern": pattern, "description": description, "examples": list(examples)}
+    )
 
 
 def _text(parse: Callable[[Any], Any]) -> BeforeValidator:
     return BeforeValidator(parse)
 
 
-Duration = Annotated[float, _text(parse_duration), _schema("A duration; a plain number is seconds.", "30s", "10m")]
-Fraction = Annotated[float, _text(parse_fraction), _schema("A share or percentage from 0% to 100%.", "5%", "99.9%")]
-Size = Annotated[int, _text(parse_size), _schema("A size in bytes.", "64KiB", "1MB")]
-Load = Annotated[Quantity, _text(parse_quantity), _schema("Sessions or events a second.", "150 sessions", "400/s")]
-Bound = Annotated[Threshold, _text(parse_threshold), _schema("A comparison.", ">= 99.9%", "<= 500ms", "== 0")]
+Duration = Annotated[
+    float,
+    _text(parse_duration),
+    _schema(DURATION, "A duration; a plain number is seconds.", "30s", "10m", **_OR_NUMBER),
+]
+Fraction = Annotated[
+    float,
+    _text(parse_fraction),
+    _schema(FRACTION, "A share or percentage from 0% to 100%.", "5%", "99.9%", **_OR_NUMBER, maximum=1),
+]
+Size = Annotated[int, _text(parse_size), _schema(_SIZE, "A size in bytes.", "64KiB", "1MB", **_OR_NUMBER)]
+Load = Annotated[
+    Quantity, _text(parse_quantity), _schema(_LOAD, "Sessions or events a second.", "150 sessions", "400/s")
+]
+Bound = Annotated[Threshold, _text(parse_threshold), _schema(_BOUND, "A comparison.", ">= 99.9%", "<= 500ms", "== 0")]

@@ -113,6 +113,15 @@ class Account:
         """What is told of the step; nothing yet where the journal has nothing."""
         return self._steps.setdefault(name, StepAccount())
 
+    @property
+    def steps(self) -> list[PlannedStep]:
+        """The steps to tell of, in the plan's order: of a plan B only those that the run has come to."""
+        return [
+            step
+            for step in self.plan.steps
+            if step.instead_of is None or self.state.step(step.id).status is not StepStatus.PENDING
+        ]
+
     def end(self, now: float) -> float:
         """The moment up to which times count: ``now`` while the run lives, else the last entry's."""
         return max(now, self.state.at) if self.state.status in LIVE else self.state.at
@@ -134,7 +143,7 @@ class Account:
         step, told = self.state.step(planned.id), self.step(planned.id)
         if step.status is StepStatus.PENDING:
             return ""
-        if approved := _approval(step):
+        if approved := _approval(planned, step):
             return approved
         if step.status in ACTIVE:
             label = told.waymarks[-1].label if told.waymarks else ""
@@ -147,14 +156,17 @@ class Account:
         return told.made or step.reason or found
 
     def left_changed(self) -> list[str]:
-        """The steps that changed the world and have been neither undone nor returned, in the plan's order."""
+        """The steps that changed the world and have been neither undone nor returned, in the plan's order.
+
+        Those of a plan B are none: they stand for an undo.
+        """
         returned = {
-            part.returns for part in self.plan.steps if part.returns and self.state.step(part.id).status in _SETTLED
+            part.returns for part in self.plan.forward if part.returns and self.state.step(part.id).status in _SETTLED
         }
         kept = {StepStatus.UNDONE, StepStatus.PENDING, StepStatus.NOTHING}
         return [
             step.id
-            for step in self.plan.steps
+            for step in self.plan.forward
             if step.step.do not in {"verify", "hold"}
             and step.returns is None
             and step.id not in returned
@@ -231,11 +243,11 @@ def verb(plan: Plan, planned: PlannedStep) -> str:
     return plan.runbook.step(planned.returns).do if planned.returns is not None else planned.step.do
 
 
-def groups(plan: Plan) -> Iterator[tuple[str, list[PlannedStep]]]:
+def groups(steps: Iterable[PlannedStep]) -> Iterator[tuple[str, list[PlannedStep]]]:
     """The planned steps in order; the parts of a return come together under its id."""
     seen: dict[str, list[PlannedStep]] = {}
-    for step in plan.steps:
-        seen.setdefault(step.id.split(".")[0], []).append(step)
+    for step in steps:
+        seen.setdefault(step.step.id, []).append(step)
     yield from seen.items()
 
 
@@ -254,11 +266,12 @@ def group_status(states: Iterable[StepState]) -> StepStatus:
 
 def parameters_text(plan: Plan) -> str:
     """The parameters as a person would type them: ``site=ord to=iad lead_time=10m``."""
-    return " ".join(f"{name}={_as_typed(plan, name, value)}" for name, value in plan.parameters.items())
+    return " ".join(f"{name}={parameter_text(plan, name)}" for name in plan.parameters)
 
 
-def _as_typed(plan: Plan, name: str, value: str | int | float) -> str:
-    parameter = plan.runbook.parameters.get(name)
+def parameter_text(plan: Plan, name: str) -> str:
+    """The parameter's value as a person would type it."""
+    parameter, value = plan.runbook.parameters.get(name), plan.parameters[name]
     if parameter is None or isinstance(value, str):
         return str(value)
     if parameter.type == "duration":
@@ -266,10 +279,16 @@ def _as_typed(plan: Plan, name: str, value: str | int | float) -> str:
     return format_fraction(value) if parameter.type == "percent" else f"{value:g}"
 
 
-def _approval(step: StepState) -> str:
-    if step.approved_by is None or step.status in BROKEN:
+def _approval(planned: PlannedStep, step: StepState) -> str:
+    """Who has approved it, for a step that has nothing else to tell: a hold or a person's work on the way out."""
+    back = step.status in {StepStatus.UNDOING, StepStatus.UNDONE}
+    if step.approved_by is None or step.status in BROKEN or planned.step.do not in {"hold", "manual"}:
         return ""
-    return f"approved by {step.approved_by}" + (f": {step.approved_note}" if step.approved_note else "")
+    if planned.step.do == "manual" and back:
+        return ""
+    wanted = planned.step.approval.people if planned.step.approval is not None else 1
+    count = "" if back or len(step.approvers) >= wanted else f" ({len(step.approvers)} of {wanted})"
+    return f"approved by {step.approved_by}{count}" + (f": {step.approved_note}" if step.approved_note else "")
 
 
 def _numbers(data: Mapping[str, JsonValue]) -> dict[str, float]:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from orchestrator.model.plan import Plan, PlannedStep
+from orchestrator.model.runbook import HoldStep, ManualStep, ReturnStep
 from orchestrator.report.account import ACTIVE, LIVE, Account
-from orchestrator.status import RunState, RunStatus, StepStatus
+from orchestrator.status import RunState, RunStatus, StepState, StepStatus
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,16 +20,17 @@ class Advice:
 
 def waits_for_approval(plan: Plan, state: RunState) -> list[str]:
     """The steps that stand still until a person approves them."""
-    return [step.id for step in plan.steps if _asks(step) and _unanswered(step, state)]
+    return [step.id for step in plan.steps if _asks(step, state.step(step.id))]
 
 
 def advice(account: Account) -> list[Advice]:
     """What can be typed while somebody works on the run; nothing while it goes on by itself."""
     match account.state.status:
         case RunStatus.HELD:
-            waiting = waits_for_approval(account.plan, account.state)
-            approvals = [Advice(f"failover approve {account.run} {step}", f"lets {step} go on") for step in waiting]
-            return approvals if waiting or _waits_for_time(account) else _left(account)
+            approvals = _approvals(account)
+            return approvals if approvals or _waits_for_time(account) else _left(account)
+        case RunStatus.UNDOING:
+            return _approvals(account)
         case RunStatus.INTERRUPTED | RunStatus.STUCK:
             return _left(account)
         case RunStatus.DONE if account.left_changed():
@@ -40,9 +42,13 @@ def advice(account: Account) -> list[Advice]:
 def advice_when_left(account: Account) -> list[Advice]:
     """What can be typed once nobody works on the run any more; nothing where it is over."""
     if account.state.status in LIVE:
-        approvals = advice(account) if waits_for_approval(account.plan, account.state) else []
-        return approvals + _left(account)
+        return _approvals(account) + _left(account)
     return advice(account)
+
+
+def _approvals(account: Account) -> list[Advice]:
+    waiting = waits_for_approval(account.plan, account.state)
+    return [Advice(f"failover approve {account.run} {step}", f"lets {step} go on") for step in waiting]
 
 
 def _left(account: Account) -> list[Advice]:
@@ -59,15 +65,26 @@ def _undo(account: Account) -> Advice:
 
 def _waits_for_time(account: Account) -> bool:
     return any(
-        planned.step.do == "hold" and not _asks(planned) and account.state.step(planned.id).status in ACTIVE
+        isinstance(planned.step, HoldStep)
+        and planned.step.with_.until != "approval"
+        and account.state.step(planned.id).status in ACTIVE
         for planned in account.plan.steps
     )
 
 
-def _asks(planned: PlannedStep) -> bool:
-    return planned.step.do == "hold" and planned.step.with_.until == "approval"
+def _asks(planned: PlannedStep, state: StepState) -> bool:
+    """Whether the step stands still now for want of people who say yes."""
+    wanted = planned.step.approval.people if planned.step.approval is not None else 1
+    return _stops_for_people(planned, state.status) and len(state.approvers) < wanted
 
 
-def _unanswered(planned: PlannedStep, state: RunState) -> bool:
-    step = state.step(planned.id)
-    return step.status in ACTIVE and step.status is not StepStatus.UNDOING and step.approved_by is None
+def _stops_for_people(planned: PlannedStep, status: StepStatus) -> bool:
+    """A person's work stops on its way back too, if it has one; what wants an approval stops before it begins."""
+    step = planned.step
+    if isinstance(step, ManualStep):
+        return status is StepStatus.CONVERGING or (status is StepStatus.UNDOING and planned.reversible)
+    if isinstance(step, HoldStep):
+        return step.with_.until == "approval" and status in ACTIVE - {StepStatus.UNDOING}
+    if isinstance(step, ReturnStep) and planned.returns != step.steps[0]:
+        return False
+    return step.approval is not None and status is StepStatus.GATING

@@ -3,11 +3,13 @@
 A run's record (``run_record``) has these keys, and will keep them::
 
     run, runbook, parameters, checksum    what was run; the checksum is the plan's
+    overrides                             rules of planning that are set aside for it, with the reason
     status, reason                        of the run (see ``orchestrator.status``)
     began, ended                          RFC 3339 in UTC; null before, or while it can still go on
     seconds                               from began to the last entry
-    steps                                 in the plan's order, each:
+    steps                                 in the plan's order, those of a plan B only once they have begun; each:
         id, do, returns                   returns: the step that this part of a return takes back, or null
+        instead_of                        the step whose plan B it belongs to, or null
         status, reason, attempt
         began, seconds                    from its first gate until it was settled; null before
         progress, numbers                 its last words, and their numbers (a drain: sessions, open, idle, …)
@@ -76,12 +78,13 @@ def run_record(plan: Plan, row: RunRow, entries: Iterable[Entry]) -> Record:
         "runbook": plan.runbook.runbook,
         "parameters": dict(plan.parameters),
         "checksum": plan.checksum,
+        "overrides": {str(rule): reason for rule, reason in plan.overrides.items()},
         "status": state.status.value,
         "reason": state.reason,
         "began": _time(state.began),
         "ended": _time(state.at) if state.status in _OVER else None,
         "seconds": round(account.elapsed(state.at), 3),
-        "steps": [_step_record(account, planned) for planned in plan.steps],
+        "steps": [_step_record(account, planned) for planned in account.steps],
         "guards": [_finding_record(found) for found in account.guards],
         "next": [order.command for order in advice_when_left(account)],
     }
@@ -106,6 +109,7 @@ def _step_record(account: Account, planned: PlannedStep) -> Record:
         "id": planned.id,
         "do": planned.step.do,
         "returns": planned.returns,
+        "instead_of": planned.instead_of,
         "status": step.status.value,
         "reason": step.reason,
         "attempt": step.attempt,

@@ -52,7 +52,11 @@ def ending(account: Account) -> str:
             return _done(account)
         case RunStatus.UNDONE:
             how = "Undone as asked" if account.asked_back else "Failed and undone"
-            return f"{how}, except {left}: look there." if left else f"{how}: the world is as before."
+            if left:
+                return f"{how}, except {left}: look there."
+            if instead := _join(_replaced(account)):
+                return f"{how}, with plan B for {instead}: the world is as the runbook's plan B leaves it."
+            return f"{how}: the world is as before."
         case RunStatus.REFUSED:
             return "Refused: nothing was touched."
         case RunStatus.STUCK:
@@ -68,10 +72,15 @@ def _done(account: Account) -> str:
     failed = [name for name, step in account.state.steps.items() if step.status in BROKEN]
     if failed:
         return f"Done, but {_join(failed)} failed, and the runbook says to continue."
-    if all(account.state.step(step.id).status is StepStatus.NOTHING for step in account.plan.steps):
+    if all(account.state.step(step.id).status is StepStatus.NOTHING for step in account.plan.forward):
         return "Done: everything was already as it should be."
     left = account.left_changed()
     return f"Done. It leaves changed, as planned: {_join(left)}." if left else "Done."
+
+
+def _replaced(account: Account) -> list[str]:
+    """The steps that could not be undone, and whose plan B was done."""
+    return list(dict.fromkeys(step.instead_of for step in account.steps if step.instead_of is not None))
 
 
 def _stuck(account: Account) -> str:
@@ -82,7 +91,7 @@ def _stuck(account: Account) -> str:
 
 
 def _unfinished(account: Account) -> str:
-    active = [step.id for step in account.plan.steps if account.state.step(step.id).status in ACTIVE]
+    active = [step.id for step in account.steps if account.state.step(step.id).status in ACTIVE]
     where = f" during {_join(active)}" if active else ""
     if account.state.status is RunStatus.INTERRUPTED:
         return f"Interrupted{where}: it stands still there until it is resumed or undone."
@@ -93,7 +102,7 @@ def remaining(account: Account) -> list[str]:
     """The steps that are still ahead: to be undone where the run is on its way back, else to be done."""
     if account.state.undoing:
         return account.left_changed()
-    return [step.id for step in account.plan.steps if account.state.step(step.id).status not in _SETTLED]
+    return [step.id for step in account.plan.forward if account.state.step(step.id).status not in _SETTLED]
 
 
 def _lines(account: Account, sheet: Sheet) -> Iterator[Text]:
@@ -129,7 +138,7 @@ def _reasons(account: Account, sheet: Sheet) -> Iterator[Text]:
 
 def _steps(account: Account, sheet: Sheet) -> Iterator[Text]:
     rows = [[Text(word, "dim") for word in ("step", "status", "took", "result")]]
-    for planned in account.plan.steps:
+    for planned in account.steps:
         step = account.state.step(planned.id)
         took = account.took(planned.id, account.state.at)
         rows.append(
@@ -148,7 +157,7 @@ def _steps(account: Account, sheet: Sheet) -> Iterator[Text]:
 def _gates(account: Account, sheet: Sheet) -> Iterator[Text]:
     """Each gate and guard with how often it was asked: those that failed with their reasons in full, first."""
     asked: dict[tuple[str, str, str], list[Finding]] = {}
-    for planned in account.plan.steps:
+    for planned in account.steps:
         for one in account.step(planned.id).findings:
             asked.setdefault((planned.id, one.gate, one.verdict.check), []).append(one)
     for one in account.guards:
@@ -176,7 +185,7 @@ def _gate(name: str, asked: Sequence[Finding], judgement: Judgement, sheet: Shee
 
 def _drains(account: Account) -> Iterator[str]:
     """What each drain did to the sessions, from its last progress."""
-    for planned in account.plan.steps:
+    for planned in account.steps:
         numbers = account.step(planned.id).numbers
         if planned.step.do != "smtp.drain" or planned.returns is not None or "told" not in numbers:
             continue

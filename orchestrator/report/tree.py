@@ -93,6 +93,8 @@ def _header(account: Account, now: float, sheet: Sheet) -> Iterator[Text]:
     line = Text(f"run {sheet.say(account.run)}  " if account.run else "")
     line.append(state.status, RUN_STYLES[state.status])
     yield line if state.began is None else line.append(f"  {format_duration(account.elapsed(now))}")
+    for rule, reason in account.plan.overrides.items():
+        yield Text(sheet.say(f"set aside: {rule}: {reason}"), "yellow")
 
 
 def _footer(account: Account, sheet: Sheet) -> list[Text]:
@@ -113,7 +115,7 @@ def _said_above(state: RunState) -> bool:
 
 
 def _blocks(account: Account, now: float, sheet: Sheet) -> list[tuple[StepStatus, list[Text]]]:
-    rows = [row for name, steps in groups(account.plan) for row in _group(account, name, steps, now, sheet)]
+    rows = [row for name, steps in groups(account.steps) for row in _group(account, name, steps, now, sheet)]
     for row in rows:
         row.cells.append(Text(sheet.say(row.detail), _detail_style(row.status)))
     full = max((sum(cell.cell_len + 2 for cell in row.cells[:-1]) for row in rows), default=0)
@@ -136,9 +138,10 @@ def _group(account: Account, name: str, steps: Sequence[PlannedStep], now: float
         part = step.id.removeprefix(f"{name}.")
         shown = part if part == step.id else f"  {part}"
         detail = account.detail(step)
-        yield _Row(
-            _cells(sheet, shown, verb(account.plan, step), status, account.took(step.id, now)), detail, status, step
-        )
+        does = verb(account.plan, step)
+        if step.instead_of is not None:
+            shown, does = f"  {shown}", f"plan B: {does}"
+        yield _Row(_cells(sheet, shown, does, status, account.took(step.id, now)), detail, status, step)
 
 
 def _cells(sheet: Sheet, name: str, do: str, status: StepStatus, took: float | None) -> list[Text]:

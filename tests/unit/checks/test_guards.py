@@ -10,9 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from orchestrator.checks.gate import Gatekeeper
-from orchestrator.checks.guards import GuardKeeper, balance, name_of, serves
+from orchestrator.checks.guards import GuardKeeper, WatchedGuard, balance, name_of, serves
 from orchestrator.errors import Stop
 from orchestrator.model.check import (
+    BlastRadius,
+    BlastRadiusGuard,
     Check,
     CheckGuard,
     Guard,
@@ -54,7 +56,7 @@ def members(**changes: MemberReading) -> dict[str, MemberReading]:
     return {**{name: reading(sessions=20) for name in ("mx1", "mx2", "mx3", "mx4")}, **changes}
 
 
-def examined(guard: Guard, outside: FakeOutside, checks: Mapping[str, Check] = CHECKS) -> Verdict:
+def examined(guard: WatchedGuard, outside: FakeOutside, checks: Mapping[str, Check] = CHECKS) -> Verdict:
     """What one look at a guard finds."""
     keeper = GuardKeeper([guard], Gatekeeper(checks, outside, LoopClock()), outside, LoopClock())
     return run(keeper.examine(guard))
@@ -139,7 +141,7 @@ def test_serving_counts_sites_with_a_member_that_serves() -> None:
 
 
 @pytest.mark.parametrize("guard", [HEADROOM, SERVING])
-def test_a_switch_that_cannot_be_read_is_unknown(guard: Guard) -> None:
+def test_a_switch_that_cannot_be_read_is_unknown(guard: WatchedGuard) -> None:
     """Blindness is neither good nor bad."""
     assert examined(guard, with_readings(None)).judgement is UNKNOWN
 
@@ -231,3 +233,10 @@ def test_a_count_can_be_a_guard_too() -> None:
     assert watched(FakeOutside(switch=FakeSwitch(lambda at: members())), 60, FLOWS, checks=quiet) == []
     loud = members(mx1=reading(sessions=60))
     assert watched(FakeOutside(switch=FakeSwitch(lambda at: loud)), 60, FLOWS, checks=quiet)
+
+
+def test_the_pace_is_the_plan_s_to_keep() -> None:
+    """A blast radius is no state that could break: in a run nobody asks the switch for it."""
+    guard = BlastRadiusGuard(blast_radius=BlastRadius(pool="smtp", at_most=0.25))
+    assert name_of(guard) == "blast_radius smtp <= 25%"
+    assert watched(FakeOutside(FakeMail()), 10.0, guard, SERVING) == []

@@ -13,15 +13,16 @@ from pydantic import JsonValue
 
 from orchestrator.actions.action import Action
 from orchestrator.actions.hold import Hold
+from orchestrator.actions.manual import Manual
 from orchestrator.engine.engine import Engine
 from orchestrator.engine.recorder import Recorder
 from orchestrator.model.inventory import Inventory
 from orchestrator.model.journal import Entry
 from orchestrator.model.plan import Plan
-from orchestrator.model.runbook import HoldStep, Runbook, ShiftStep
+from orchestrator.model.runbook import HoldStep, ManualStep, Runbook, ShiftStep
 from orchestrator.model.value import Value
 from orchestrator.planning import ordered
-from orchestrator.status import RunState, RunStatus, StepState, fold
+from orchestrator.status import RunState, RunStatus, StepState, StepStatus, fold
 
 from ..fakes.clock import LoopClock, Turn, run
 from ..fakes.dials import Dial, Dials
@@ -67,6 +68,12 @@ def hold(name: str, until: str = "approval", **more: object) -> StepText:
     return {"id": name, "do": "hold", "with": {"until": until}, **more}
 
 
+def manual(name: str, undo: str | None = None, **more: object) -> StepText:
+    """A step that a person does."""
+    task = {"task": f"do {name}"} if undo is None else {"task": f"do {name}", "undo": undo}
+    return {"id": name, "do": "manual", "with": task, **more}
+
+
 def back(name: str, *steps: str, **more: object) -> StepText:
     """A step that returns others."""
     return {"id": name, "do": "return", "steps": steps, **more}
@@ -107,6 +114,9 @@ class Scene:
             if isinstance(step, ShiftStep):
                 self.world.levels[step.id] = self._levels.get(step.id, 0)
         self.before = dict(self.world.levels)
+        ends = {name for name, action in self._actions().items() if not action.reversible}
+        steps_ = (one.model_copy(update={"reversible": one.id not in ends}) for one in self.plan.steps)
+        self.plan = self.plan.model_copy(update={"steps": tuple(steps_)})
 
     def start(self, each_turn: Turn | None = None, after: Mapping[float, Callable[[], None]] | None = None) -> str:
         """Let a new owner run or resume it; return the events. ``after`` so many seconds, something happens."""
@@ -147,9 +157,10 @@ class Scene:
         assert self.engine is not None
         self.engine.interrupt("SIGTERM")
 
-    def approve(self, step: str) -> None:
+    def approve(self, step: str, by: str = "ada") -> None:
         """Somebody approves a hold, from another process."""
-        data: dict[str, JsonValue] = {"by": "ada", "note": "", "ahead": False}
+        undoing = self.step(step).status is StepStatus.UNDOING
+        data: dict[str, JsonValue] = {"by": by, "note": "", "ahead": False, "direction": "undo" if undoing else "out"}
         self.journal.append(Entry(run=RUN, at=self.clock.later, epoch=0, kind="approval", step=step, data=data))
 
     def steal(self) -> None:
@@ -186,6 +197,9 @@ class Scene:
                 actions[step.id] = Dial(step.id, self.world, self._by, self._pause)
             elif isinstance(step, HoldStep):
                 actions[step.id] = Hold(step.with_)
+        for planned in self.plan.steps:
+            if isinstance(planned.step, ManualStep):
+                actions[planned.id] = Manual(planned.step.with_)
         return actions  # type: ignore[return-value]  # each action checks its states by its own state class
 
     def _hear(self, entry: Entry) -> None:

@@ -8,7 +8,7 @@ import asyncio
 from collections.abc import Callable, Sequence
 from typing import ClassVar
 
-from orchestrator.actions.action import REACHED, Outcome, Watch, Waypoint
+from orchestrator.actions.action import REACHED, Effect, Outcome, Watch, Waypoint
 from orchestrator.errors import RejectedError, UnreachableError
 from orchestrator.model.value import Value
 
@@ -50,6 +50,7 @@ class Dial:
     """
 
     state: ClassVar[type[Value]] = Level
+    reversible: ClassVar[bool] = True
 
     def __init__(self, name: str, world: Dials, by: Sequence[int] = (100,), pause: float = 0.0) -> None:
         self._name = name
@@ -101,6 +102,9 @@ class Dial:
         if start == end:
             return []
         return [("smtp", f"{self._name}-there" if end.level > start.level else f"{self._name}-here")]
+
+    def effect(self, state: Level) -> Effect | None:
+        return None
 
     def describe(self, observed: Level, target: Level) -> Sequence[str]:
         return [] if observed == target else [f"{self._name}: {observed.level} → {target.level}"]

@@ -125,15 +125,15 @@ def test_not_utf_8_names_the_byte_and_its_place(file: Callable[..., Path]) -> No
 
 
 def test_large_file(file: Callable[..., Path]) -> None:
-    """More than 1 MiB is refused before it is parsed; /dev/zero is no trouble either."""
-    assert "larger than 1 MiB" in only_problem(file(b"#" * (MAX_BYTES + 1)))
-    assert "larger than 1 MiB" in only_problem(Path("/dev/zero")).removeprefix("/dev/zero")
+    """More than 256 KiB is refused before it is parsed; /dev/zero is no trouble either."""
+    assert "larger than 256 KiB" in only_problem(file(b"#" * (MAX_BYTES + 1)))
+    assert "larger than 256 KiB" in only_problem(Path("/dev/zero")).removeprefix("/dev/zero")
 
 
 @pytest.mark.parametrize("opening", ["[", "{a: ", "- ", "? "])
 def test_deep_nesting(file: Callable[..., Path], opening: str) -> None:
     """What is nested too deep is refused as soon as it is, however much of it follows."""
-    assert "nested deeper than 50 levels" in only_problem(file(opening * 100_000))
+    assert "nested deeper than 50 levels" in only_problem(file(opening * 60_000))
 
 
 def test_alias_bomb_does_not_expand(file: Callable[..., Path]) -> None:

@@ -7,13 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.report.diff import plan_text
+from orchestrator.model.plan import Plan
+from orchestrator.report.diff import plan_markdown, plan_text
 from orchestrator.report.lines import LineReport
 from orchestrator.report.records import status_view
 from orchestrator.report.sheet import plain
 from orchestrator.report.summary import summary
 
-from . import story
+from . import plans, story
 from .story import HandClock, Story
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -25,6 +26,11 @@ RUNS: dict[str, Callable[[], Story]] = {
     "stuck": story.stuck,
     "held": story.held,
     "draining": story.draining,
+}
+PLANS: dict[str, Callable[[], Plan]] = {
+    "plan": plans.maintenance,
+    "plan-unforeseen": story.plan,
+    "plan-everything": plans.everything,
 }
 
 
@@ -52,11 +58,20 @@ def test_a_run_reads_as_agreed(name: str) -> None:
     assert report(RUNS[name]()) == (GOLDEN / f"{name}.txt").read_text(encoding="utf-8")
 
 
-def test_a_plan_reads_as_agreed() -> None:
+@pytest.mark.parametrize("name", PLANS)
+def test_a_plan_reads_as_agreed(name: str) -> None:
     """The plan's text says exactly this."""
-    plan = story.plan()
-    agreed = (GOLDEN / "plan.txt").read_text(encoding="utf-8")
+    plan = PLANS[name]()
+    agreed = (GOLDEN / f"{name}.txt").read_text(encoding="utf-8")
     assert plan_text(plan).replace(plan.checksum, "CHECKSUM") == agreed
+
+
+@pytest.mark.parametrize("name", PLANS)
+def test_a_plan_makes_the_agreed_ticket(name: str) -> None:
+    """The plan's change ticket says exactly this."""
+    plan = PLANS[name]()
+    agreed = (GOLDEN / f"{name}.md").read_text(encoding="utf-8")
+    assert plan_markdown(plan).replace(plan.checksum, "CHECKSUM") == agreed
 
 
 @pytest.mark.parametrize("name", RUNS)

@@ -16,12 +16,12 @@ def test_a_run_record_has_its_keys() -> None:
     """The keys of a run's record, of its steps and of their verdicts are these, in this order."""
     record = json.loads(json_line(run_record(story.plan(), story.row("done"), story.done().entries)))
     assert list(record) == [
-        "run", "runbook", "parameters", "checksum", "status", "reason", "began", "ended", "seconds",
+        "run", "runbook", "parameters", "checksum", "overrides", "status", "reason", "began", "ended", "seconds",
         "steps", "guards", "next",
     ]  # fmt: skip
     step = record["steps"][1]
     assert list(step) == [
-        "id", "do", "returns", "status", "reason", "attempt", "began", "seconds", "progress", "numbers",
+        "id", "do", "returns", "instead_of", "status", "reason", "attempt", "began", "seconds", "progress", "numbers",
         "approved_by", "verdicts",
     ]  # fmt: skip
     assert list(step["verdicts"][0]) == [

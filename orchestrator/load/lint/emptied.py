@@ -1,0 +1,194 @@
+"""The rule that nothing may depend on the site which a runbook empties: neither failover itself nor what it works with.
+
+A site is emptied from the first shift away from it, whose drain follows, until it is returned::
+
+      escape ─ shift ─ drain ─ window ─ back ─ done
+               ╰──────── emptied ─────────╯
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import reduce
+from operator import and_, or_
+
+from orchestrator.load.lint.finding import Found
+from orchestrator.load.lint.order import Steps, members
+from orchestrator.load.lint.scene import PlacedGuard, PlacedStep, Scene
+from orchestrator.load.locations import Locations
+from orchestrator.load.node import Place, place_of
+from orchestrator.load.problems import quote
+from orchestrator.model.check import CheckGuard, HeadroomGuard, ServingGuard, SessionsCheck, SmtpCheck
+from orchestrator.model.inventory import Pool
+from orchestrator.model.runbook import DrainStep, ReturnStep, ShiftStep, VerifyStep
+
+
+@dataclass(frozen=True, slots=True)
+class _Emptying:
+    """One site, and when it is empty."""
+
+    site: str
+    drain: PlacedStep
+    """The first step that empties it."""
+    during: Steps
+    """What may be done while it is."""
+
+    def __str__(self) -> str:
+        return f"{quote(self.site)}, which {quote(self.drain.step.id)} empties"
+
+
+@dataclass(frozen=True, slots=True)
+class _Use:
+    """Who needs something while a site is empty."""
+
+    what: str
+    at: str
+    place: Place
+
+
+def depends_on_emptied_site(scene: Scene) -> Iterator[Found]:
+    """What stands at an emptied site, as far as the inventory says, and is needed while it is empty."""
+    locations = Locations(scene.inventory)
+    for emptying in _emptyings(scene):
+        yield from _control(scene, emptying)
+        yield from _switches(scene, emptying, locations)
+        yield from _probes(scene, emptying, locations)
+
+
+def _emptyings(scene: Scene) -> list[_Emptying]:
+    """Every site that is emptied."""
+    away: dict[tuple[str, str], Steps] = {}
+    for one in scene.steps:
+        if isinstance(one.step, ShiftStep):
+            way = (one.step.with_.pool, one.step.with_.from_)
+            away[way] = away.get(way, 0) | 1 << one.number
+    found: dict[str, _Emptying] = {}
+    for one in scene.steps:
+        if not isinstance(one.step, DrainStep) or one.step.with_.site is None:
+            continue
+        site = one.step.with_.site
+        shifts = scene.away(one.number) & away.get((one.step.with_.pool, site), 0)
+        during = _during(scene, shifts | 1 << one.number)
+        first = found.get(site)
+        found[site] = _Emptying(site, first.drain, first.during | during) if first else _Emptying(site, one, during)
+    return list(found.values())
+
+
+def _during(scene: Scene, way_out: Steps) -> Steps:
+    """All steps but those that are done before any of ``way_out`` begins, or begin when some of it is brought back."""
+    order = scene.order
+    before = reduce(and_, (order.before[number] for number in members(way_out)))
+    ends = reduce(or_, (scene.returned_by.get(number, 0) for number in members(way_out)))
+    after = reduce(or_, (order.after[number] for number in members(ends)), 0)
+    return order.all & ~before & ~after
+
+
+def _control(scene: Scene, emptying: _Emptying) -> Iterator[Found]:
+    if scene.inventory.control.site == emptying.site:
+        drain = emptying.drain
+        message = (
+            f"{drain.what} empties {quote(emptying.site)}, where failover itself stands with its journal: "
+            "when the site goes, nobody brings it back"
+        )
+        remedy = "run it from another site, and say in 'control' of the inventory where that is"
+        yield Found(drain.place("with", "site"), drain.step.id, message, remedy)
+
+
+def _switches(scene: Scene, emptying: _Emptying, locations: Locations) -> Iterator[Found]:
+    users = _users_of_switches(scene, emptying)
+    for name, use in users.items():
+        why = _stands_there(scene.inventory.pools[name], emptying.site, locations)
+        if why:
+            message = f"{use.what} needs the switch of pool {quote(name)}, and {why} {emptying}"
+            yield Found(use.place, use.at, message, "use a switch that stands at another site")
+
+
+def _stands_there(pool: Pool, site: str, locations: Locations) -> str:
+    """Why the switch of a pool counts as standing at ``site``; empty where it does not."""
+    if pool.switch.site == site:
+        return "that stands at"
+    for words, address in (
+        ("its socket", pool.switch.socket),
+        ("its master socket", pool.switch.master or ""),
+        ("the address of its clients", pool.address),
+    ):
+        standing = locations.of(address)
+        if standing is not None and standing.site == site:
+            return f"{words} {address} is in {standing.network} at"
+    return ""
+
+
+def _users_of_switches(scene: Scene, emptying: _Emptying) -> Mapping[str, _Use]:
+    """By pool who first needs its switch while the site is empty."""
+    users: dict[str, _Use] = {}
+    for one in _steps_during(scene, emptying):
+        for pool in _pools_of(scene, one):
+            users.setdefault(pool, _use_of(one))
+    for guard in scene.guards:
+        pool_of_guard = _pool_of_guard(guard)
+        if pool_of_guard is not None:
+            users.setdefault(pool_of_guard, _Use(guard.what, guard.name, guard.node.place))
+    for check, use in _checks_during(scene, emptying).items():
+        found = scene.runbook.checks[check]
+        if isinstance(found, SessionsCheck):
+            users.setdefault(found.at.pool, use)
+    return users
+
+
+def _steps_during(scene: Scene, emptying: _Emptying) -> Iterator[PlacedStep]:
+    for one in scene.every_step:
+        if emptying.during >> one.number & 1:
+            yield one
+
+
+def _pools_of(scene: Scene, one: PlacedStep) -> Iterator[str]:
+    """The pools whose switch a step works with."""
+    if isinstance(one.step, ShiftStep | DrainStep):
+        yield one.step.with_.pool
+    elif isinstance(one.step, ReturnStep):
+        for name in one.step.steps:
+            yield from _pools_of(scene, scene.step_named[name])
+
+
+def _pool_of_guard(guard: PlacedGuard) -> str | None:
+    if isinstance(guard.guard, HeadroomGuard):
+        return guard.guard.headroom.pool
+    return guard.guard.serving.pool if isinstance(guard.guard, ServingGuard) else None
+
+
+def _use_of(one: PlacedStep) -> _Use:
+    return _Use(one.what, one.step.id, one.place("id"))
+
+
+def _checks_during(scene: Scene, emptying: _Emptying) -> dict[str, _Use]:
+    """The checks that are asked while the site is empty, by guards or steps; after a return it is so no more."""
+    asked: dict[str, None] = {}
+    for one in scene.guards:
+        if isinstance(one.guard, CheckGuard):
+            asked[one.guard.check] = None
+    for step in (one.step for one in _steps_during(scene, emptying)):
+        asked |= dict.fromkeys(step.before)
+        asked |= dict.fromkeys(() if isinstance(step, ReturnStep) else step.after)
+        asked |= dict.fromkeys(step.checks if isinstance(step, VerifyStep) else ())
+    return {name: _Use(f"check {quote(name)}", name, scene.checks[name][0]) for name in asked}
+
+
+def _probes(scene: Scene, emptying: _Emptying, locations: Locations) -> Iterator[Found]:
+    """Probes that come from the emptied site, or get to another one only through it."""
+    for name, use in _checks_during(scene, emptying).items():
+        check, node = scene.runbook.checks[name], scene.checks[name][1]
+        for index, source in enumerate(check.with_.sources if isinstance(check, SmtpCheck) else ()):
+            standing = locations.of(source)
+            if standing is not None and standing.site == emptying.site:
+                message = f"{use.what} probes from {source}, which is in {standing.network} at {emptying}"
+                place = place_of(node, "with", "sources", index)
+                yield Found(place, name, message, "probe from an address at another site")
+        site = check.at.site
+        if isinstance(check, SessionsCheck) or site is None or site == emptying.site:
+            continue
+        address = scene.inventory.pools[check.at.pool].sites[site].address
+        standing = locations.of(address)
+        if standing is not None and standing.site == emptying.site:
+            message = f"{use.what} gets to {quote(site)} over {address}, which is in {standing.network} at {emptying}"
+            yield Found(place_of(node, "at", "site"), name, message, f"give {quote(site)} a path of its own")

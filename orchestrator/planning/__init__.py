@@ -1,0 +1,39 @@
+"""A runbook and the observed world → a plan, or a refusal with every reason. Reads only.
+
+::
+
+    runbook ─ ordered ─▶ steps ─────────────┐
+                                            ▼
+    the world ─ observe ─▶ snapshot ─▶ forecast ⇄ walk ─▶ steps, as foreseen ─ rules, times ─▶ Plan
+                reads, at most 8 at a time           │                               └───────▶ PlanRefusedError
+                                                     └ each step's effect changes the forecast only
+
+* ``order``: the engine's units of work, and an order in which they can be done.
+* ``snapshot``: everything of the world that the runbook rests on, read once.
+* ``forecast``: the same ports over the snapshot, which foresee instead of acting.
+* ``walk``: takes each step's own action over the forecast, and writes down what it would do.
+* ``standing``, ``rules``: how a pool stands at each waypoint, and whether that may be.
+* ``times``: how long it takes, and how long the way back is.
+* ``world``, ``saved``: what a plan rests on, to be looked at again; and the file that it waits in.
+"""
+
+from orchestrator.planning.order import in_order, ordered, steps_of
+from orchestrator.planning.planner import Recheck, make_plan, recheck, watched_guards
+from orchestrator.planning.saved import read_saved, save
+from orchestrator.planning.times import back_from, critical_path
+from orchestrator.planning.world import moved
+
+__all__ = [
+    "Recheck",
+    "back_from",
+    "critical_path",
+    "in_order",
+    "make_plan",
+    "moved",
+    "ordered",
+    "read_saved",
+    "recheck",
+    "save",
+    "steps_of",
+    "watched_guards",
+]

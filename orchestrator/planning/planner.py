@@ -1,0 +1,135 @@
+"""Makes a plan, or refuses it with every reason; and makes it again before a saved one is run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
+from typing import Final, NamedTuple
+
+from orchestrator.errors import PlanRefusedError
+from orchestrator.model.check import Guard, HeadroomGuard, ServingGuard
+from orchestrator.model.plan import Plan, PlanRule, Refusal
+from orchestrator.model.runbook import Runbook
+from orchestrator.planning.rules import Limits, broken
+from orchestrator.planning.snapshot import Snapshot, observe
+from orchestrator.planning.walk import Walk
+from orchestrator.planning.world import facts, moved
+from orchestrator.ports import Clock, Outside
+
+NO_OVERRIDES: Final[Mapping[PlanRule, str]] = MappingProxyType({})
+
+
+class Recheck(NamedTuple):
+    """A saved plan, seen with the world of today."""
+
+    plan: Plan | None
+    """The plan as it would be made now; None where the world has moved."""
+    moved: tuple[str, ...]
+    """What is not as it was when the plan was made, a line each."""
+
+
+async def make_plan(
+    runbook: Runbook,
+    parameters: Mapping[str, str | int | float],
+    outside: Outside,
+    clock: Clock,
+    *,
+    overrides: Mapping[PlanRule, str] = NO_OVERRIDES,
+    in_use: Sequence[str] = (),
+    warnings: Sequence[str] = (),
+) -> Plan:
+    """Observe the world, and foresee each step.
+
+    Args:
+        runbook: bound to the inventory of ``outside``.
+        parameters: what was inserted into it.
+        outside: is only read.
+        clock: says when.
+        overrides: rules to set aside, and why.
+        in_use: who else works on the same pools, a line each.
+        warnings: what lint says of the runbook, a line each.
+
+    Raises:
+        PlanRefusedError: it must not be run; every reason is given.
+    """
+    snapshot = await observe(runbook, outside, clock)
+    plan, problems, refusals = await _foresee(runbook, parameters, snapshot, outside, overrides, in_use, warnings)
+    if not problems:
+        problems = _wrong_overrides(overrides, refusals)
+    return _unless_refused(plan, problems, refusals)
+
+
+async def recheck(plan: Plan, outside: Outside, clock: Clock, *, in_use: Sequence[str] = ()) -> Recheck:
+    """Look at the world again, as ``plan`` does, and plan anew where nothing has moved.
+
+    Demand may have changed since, so the new plan may be refused where the old one was not.
+
+    Raises:
+        PlanRefusedError: something cannot be read now, or the plan must not be run any more.
+    """
+    snapshot = await observe(plan.runbook, outside, clock)
+    if snapshot.problems:
+        raise PlanRefusedError(snapshot.problems)
+    if lines := moved(plan, facts(snapshot)):
+        return Recheck(None, lines)
+    made = await _foresee(plan.runbook, plan.parameters, snapshot, outside, plan.overrides, in_use, plan.warnings)
+    return Recheck(_unless_refused(*made), ())
+
+
+def watched_guards(plan: Plan) -> tuple[Guard, ...]:
+    """The guards to watch in a run: one whose rule is overridden would break at once, and undo the run."""
+    return tuple(guard for guard in plan.runbook.guards if _rule(guard) not in plan.overrides)
+
+
+def _rule(guard: Guard) -> PlanRule | None:
+    if isinstance(guard, HeadroomGuard):
+        return "headroom"
+    return "serving" if isinstance(guard, ServingGuard) else None
+
+
+async def _foresee(
+    runbook: Runbook,
+    parameters: Mapping[str, str | int | float],
+    snapshot: Snapshot,
+    outside: Outside,
+    overrides: Mapping[PlanRule, str],
+    in_use: Sequence[str],
+    warnings: Sequence[str],
+) -> tuple[Plan, Sequence[str], Sequence[Refusal]]:
+    """The plan, its problems, and all rules that it breaks."""
+    walk = Walk(runbook, snapshot, outside)
+    found = await walk.walk()
+    plan = Plan(
+        runbook=runbook,
+        inventory=outside.inventory,
+        parameters=dict(parameters),
+        steps=tuple(found.steps.values()),
+        world=facts(snapshot),
+        overrides=dict(overrides),
+        warnings=tuple(warnings),
+    )
+    refusals = broken(Limits.of(runbook.guards), walk.now, walk.unknown, found.moves, in_use)
+    return plan, tuple(dict.fromkeys(found.problems)), refusals
+
+
+def _unless_refused(plan: Plan, problems: Sequence[str], refusals: Sequence[Refusal]) -> Plan:
+    standing = [refusal for refusal in refusals if refusal.rule not in plan.overrides]
+    if problems or standing:
+        raise PlanRefusedError(problems, standing)
+    return plan
+
+
+def _wrong_overrides(overrides: Mapping[PlanRule, str], refusals: Sequence[Refusal]) -> Sequence[str]:
+    """An override is for one thing that somebody has thought about, not for whatever may come."""
+    needed = {refusal.rule for refusal in refusals}
+    needless = [
+        f"cannot override {rule}: the plan does not break it — leave --override {rule} out"
+        for rule in overrides
+        if rule not in needed
+    ]
+    silent = [
+        f'cannot override {rule}: no reason is given — write --override {rule}="why it is right"'
+        for rule, reason in overrides.items()
+        if not reason.strip()
+    ]
+    return (*needless, *silent)

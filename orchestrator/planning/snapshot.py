@@ -1,0 +1,122 @@
+"""Everything of the world that a runbook rests on, read once, a few questions at a time."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final, TypeVar
+
+from orchestrator.actions.drain import drained_members
+from orchestrator.checks.guards import Readings
+from orchestrator.errors import OutsideError
+from orchestrator.model.check import BlastRadiusGuard, HeadroomGuard, ServingGuard, SessionsCheck
+from orchestrator.model.inventory import Inventory
+from orchestrator.model.runbook import DrainStep, Runbook, ShiftStep
+from orchestrator.model.traffic import GateReading, Session
+from orchestrator.planning.order import steps_of
+from orchestrator.ports import Clock, Outside
+
+T = TypeVar("T")
+
+AT_A_TIME: Final = 8
+"""Systems that are asked side by side: a plan of many hosts is no reason to open a connection to each at once."""
+
+
+@dataclass(frozen=True, slots=True)
+class SeenPool:
+    """A pool as its switch shows it; in place of what cannot be read, why."""
+
+    readings: Readings | OutsideError
+    sessions: Sequence[Session] | OutsideError
+    """Of the members that the runbook drains."""
+    max_weight: int
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """What was seen. Sessions are no younger at ``at`` than they were reported, so that none looks newer than it is."""
+
+    inventory: Inventory
+    at: float
+    """Unix time just before the first question."""
+    pools: Mapping[str, SeenPool]
+    gates: Mapping[str, GateReading | OutsideError]
+    """By host."""
+
+    @property
+    def problems(self) -> tuple[str, ...]:
+        """Why something could not be read, each reason once."""
+        answers: list[object] = [seen for pool in self.pools.values() for seen in (pool.readings, pool.sessions)]
+        answers += self.gates.values()
+        return tuple(dict.fromkeys(str(answer) for answer in answers if isinstance(answer, OutsideError)))
+
+
+async def observe(runbook: Runbook, outside: Outside, clock: Clock) -> Snapshot:
+    """Ask every switch and gate that the runbook rests on, once. It never raises for what cannot be read."""
+    drained = _drained(runbook, outside.inventory)
+    pools = tuple(_pools(runbook))
+    hosts = tuple(dict.fromkeys(host for members in drained.values() for host in members))
+    places = asyncio.Semaphore(AT_A_TIME)
+    at = clock.now()
+    seen, gates = await asyncio.gather(
+        asyncio.gather(*(_see_pool(outside, pool, drained.get(pool, ()), places) for pool in pools)),
+        asyncio.gather(*(_see_gate(outside, host, places) for host in hosts)),
+    )
+    return Snapshot(
+        inventory=outside.inventory,
+        at=at,
+        pools=dict(zip(pools, seen, strict=True)),
+        gates=dict(zip(hosts, gates, strict=True)),
+    )
+
+
+async def _see_pool(outside: Outside, pool: str, drained: Sequence[str], places: asyncio.Semaphore) -> SeenPool:
+    try:
+        switch = outside.switch(pool)
+    except OutsideError as error:
+        return SeenPool(error, error, 0)
+    if not drained:
+        return SeenPool(await _ask(switch.read, places), (), switch.max_weight)
+    asked = (_ask(switch.read, places), _ask(lambda: switch.sessions(drained), places))
+    return SeenPool(*await asyncio.gather(*asked), switch.max_weight)
+
+
+async def _see_gate(outside: Outside, host: str, places: asyncio.Semaphore) -> GateReading | OutsideError:
+    try:
+        gate = outside.gate(host)
+    except OutsideError as error:
+        return error
+    return await _ask(gate.read, places)
+
+
+async def _ask(question: Callable[[], Awaitable[T]], places: asyncio.Semaphore) -> T | OutsideError:
+    async with places:
+        try:
+            return await question()
+        except OutsideError as error:
+            return error
+
+
+def _pools(runbook: Runbook) -> Iterator[str]:
+    """The pools whose switch is moved, guarded or counted at, each once."""
+    found = [step.with_.pool for step in steps_of(runbook) if isinstance(step, ShiftStep | DrainStep)]
+    for guard in runbook.guards:
+        if isinstance(guard, HeadroomGuard):
+            found.append(guard.headroom.pool)
+        elif isinstance(guard, ServingGuard):
+            found.append(guard.serving.pool)
+        elif isinstance(guard, BlastRadiusGuard):
+            found.append(guard.blast_radius.pool)
+    found += [check.at.pool for check in runbook.checks.values() if isinstance(check, SessionsCheck)]
+    return iter(dict.fromkeys(found))
+
+
+def _drained(runbook: Runbook, inventory: Inventory) -> dict[str, tuple[str, ...]]:
+    """The members that are drained, by pool."""
+    found: dict[str, dict[str, None]] = {}
+    for step in steps_of(runbook):
+        if isinstance(step, DrainStep):
+            members = drained_members(step.with_, inventory.pools[step.with_.pool])
+            found.setdefault(step.with_.pool, {}).update(dict.fromkeys(members))
+    return {pool: tuple(members) for pool, members in found.items()}

@@ -1,0 +1,234 @@
+"""How long steps take: what the runbook and the checks say of it, and a few rules of thumb where neither does.
+
+Seconds everywhere. None is unknown: nobody can say how long a person needs. Bounds hold as long as the systems
+outside answer; adapters give up on one that does not after some seconds, and that fails the step.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Final, NamedTuple
+
+from orchestrator.actions.action import Waypoint
+from orchestrator.actions.drain import CUT_WITHIN, SETTLE_BLIND, SETTLE_WITH_TRANSACTIONS
+from orchestrator.checks.gate import DEFAULT_WINDOW
+from orchestrator.checks.sequential import SequentialTest
+from orchestrator.model.check import Check, DeliveryCheck, Detect, SessionsCheck, SmtpCheck
+from orchestrator.model.plan import PlannedStep
+from orchestrator.model.runbook import (
+    DrainArguments,
+    DrainStep,
+    HoldStep,
+    ManualStep,
+    ReturnStep,
+    ShiftStep,
+    Step,
+    VerifyStep,
+)
+from orchestrator.model.value import Value
+from orchestrator.planning.order import in_order
+
+TRANSACTION: Final = 0.05
+"""Of one whole SMTP transaction within a datacenter, with TLS; over a WAN it is some round trips more."""
+
+WRITE: Final = 1.0
+WRITE_AT_MOST: Final = 30.0
+"""To set weights, admin states or gates and read them back; an adapter gives up by then."""
+
+HEALTH: Final = 1.0
+HEALTH_AT_MOST: Final = 30.0
+"""To ask whether a site that gets traffic is healthy: a few transactions for each member."""
+
+AFTER_SETTLING: Final = 5.0
+"""For the sessions of a drain that had just begun something, and for the queues."""
+
+
+class Times(NamedTuple):
+    """How long something takes."""
+
+    expected: float | None
+    """When all goes well."""
+    at_most: float | None
+    """After that it is over or has failed."""
+
+
+UNKNOWN: Final = Times(None, None)
+NOTHING: Final = Times(0.0, 0.0)
+
+
+class PathTimes(NamedTuple):
+    """How long a whole plan takes, along the longest way through it."""
+
+    expected: float
+    """When all goes well, without what is unknown: it takes at least so long."""
+    at_most: float | None
+    """After that it is over or has failed; None where a step has no limit."""
+    unknown_steps: tuple[str, ...]
+    """Those of which nobody can say how long they take."""
+
+
+def critical_path(steps: Sequence[PlannedStep]) -> PathTimes:
+    """How long the steps take together: independent ones run side by side; plans B do not count."""
+    forward = in_order(steps)
+    expected: dict[str, float] = {}
+    at_most: dict[str, float] = {}
+    for step in forward:
+        expected[step.id] = _latest(expected, step.needs) + (step.expected or 0.0)
+        at_most[step.id] = _latest(at_most, step.needs) + (step.at_most or 0.0)
+    limited = all(step.at_most is not None for step in forward)
+    unknown = tuple(step.id for step in forward if step.expected is None)
+    return PathTimes(_latest(expected, expected), _latest(at_most, at_most) if limited else None, unknown)
+
+
+def _latest(ends: Mapping[str, float], names: Iterable[str]) -> float:
+    return max((ends.get(name, 0.0) for name in names), default=0.0)
+
+
+def back_from(steps: Sequence[PlannedStep], step: str) -> float | None:
+    """How long an undo takes when ``step`` has just been done; None where a person has a part in it.
+
+    What was done by then and not returned is taken back one after the other, each in a single move that asks for
+    health before; where that cannot be, by its plan B. Of independent steps all that stand above count as done.
+
+    Raises:
+        ValueError: there is no such step on the way out and back.
+    """
+    forward = in_order(steps)
+    names = [one.id for one in forward]
+    done = forward[: names.index(step) + 1]
+    returned = {one.returns for one in done if one.returns is not None}
+    total = 0.0
+    for one in done:
+        if one.returns is not None or one.id in returned or not one.undo:
+            continue
+        seconds = _undone_in(one, steps)
+        if seconds is None:
+            return None
+        total += seconds
+    return total
+
+
+def _undone_in(step: PlannedStep, steps: Sequence[PlannedStep]) -> float | None:
+    if not step.reversible:
+        instead = [one.expected for one in steps if one.instead_of == step.id]
+        known = [seconds for seconds in instead if seconds is not None]
+        return sum(known) if len(known) == len(instead) else None
+    return step.step.estimate if isinstance(step.step, ManualStep) else HEALTH + WRITE
+
+
+def step_times(
+    planned: PlannedStep,
+    does: Step,
+    waypoints: Sequence[Waypoint[Value]],
+    receivers: int,
+    checks: Mapping[str, Check],
+    *,
+    blind: bool,
+) -> Times:
+    """How long a step takes that goes along ``waypoints`` and sends traffic to so many ``receivers``.
+
+    ``does`` is the step itself, or the one that it returns.
+    ``blind`` is whether a gate on the way sees no transactions, so that its sessions need longer silence.
+    """
+    step = planned.step
+    people = _people(planned)
+    if not waypoints and not isinstance(step, VerifyStep):
+        return people  # it finds all as it wants it, and asks no gate
+    work = _all([_work(does, returning=planned.returns is not None, blind=blind)] * len(waypoints))
+    once = _all(check_times(checks[name]) for name in _once(step))
+    after = _all([check_times(checks[name]) for name in step.after] * len(waypoints))
+    pauses = sum(waypoint.pause for waypoint in waypoints)
+    health = Times(HEALTH * receivers, HEALTH_AT_MOST * receivers)
+    one_try = _all([once, health, work, Times(pauses, pauses), after])
+    whole = _all([people, Times(one_try.expected, _with_tries(step, one_try.at_most))])
+    return whole if step.estimate is None else Times(step.estimate / _parts(step), whole.at_most)
+
+
+def _people(planned: PlannedStep) -> Times:
+    """What people need to approve the step, which no timeout ends. Holds and manual tasks ask while they work."""
+    step = planned.step
+    if step.approval is None or isinstance(step, HoldStep | ManualStep):
+        return NOTHING
+    first = not isinstance(step, ReturnStep) or planned.returns == step.steps[0]
+    return UNKNOWN if first else NOTHING
+
+
+def _once(step: Step) -> tuple[str, ...]:
+    return step.checks if isinstance(step, VerifyStep) else step.before
+
+
+def _parts(step: Step) -> int:
+    """Units of work that share the step's estimate."""
+    return len(step.steps) if isinstance(step, ReturnStep) else 1
+
+
+def _with_tries(step: Step, at_most: float | None) -> float | None:
+    """With the step's timeout, which is for each try, and its retries."""
+    if step.timeout is not None:
+        at_most = step.timeout if at_most is None else min(at_most, step.timeout)
+    if at_most is None or step.retries is None:
+        return at_most
+    return at_most * (1 + step.retries.times) + sum(step.retries.pauses())
+
+
+def _work(step: Step, *, returning: bool, blind: bool) -> Times:
+    """One converge."""
+    if isinstance(step, HoldStep) and not returning:
+        until = step.with_.until
+        return UNKNOWN if until == "approval" else Times(float(until), float(until))
+    if isinstance(step, ManualStep):
+        return UNKNOWN
+    if isinstance(step, DrainStep) and not returning:
+        return _drain_times(step.with_, blind=blind)
+    return Times(WRITE, WRITE_AT_MOST) if isinstance(step, ShiftStep | DrainStep) else NOTHING
+
+
+def _drain_times(arguments: DrainArguments, *, blind: bool) -> Times:
+    """The deadline counts for the sessions, and anew for the queues."""
+    settle = SETTLE_WITH_TRANSACTIONS if arguments.settle is None else arguments.settle
+    expected = (max(settle, SETTLE_BLIND) if blind else settle) + AFTER_SETTLING
+    if arguments.deadline is None:
+        return Times(expected, None)
+    cut = CUT_WITHIN if arguments.at_deadline == "cut" else 0.0
+    return Times(min(expected, arguments.deadline), 2 * arguments.deadline + cut)
+
+
+def check_times(check: Check) -> Times:
+    """How long a check measures."""
+    longest = 0.0 if isinstance(check, SessionsCheck) else check.with_.timeout
+    if check.detect is not None:
+        found = _detect_times(check, check.detect)
+        if check.over is None:
+            return found
+        least = check.over if found.expected is None else min(found.expected, check.over)
+        return Times(least, min(found.at_most or math.inf, check.over + longest))
+    seconds = check.for_ if check.for_ is not None else check.over
+    seconds = DEFAULT_WINDOW if seconds is None else seconds
+    return Times(seconds, seconds + longest)
+
+
+def _detect_times(check: Check, detect: Detect) -> Times:
+    """As many probes as the sequential test is expected to need, some side by side."""
+    try:
+        test = SequentialTest(detect)
+    except ValueError:
+        return NOTHING  # it is not measured at all
+    if isinstance(check, SmtpCheck):
+        rounds, most = test.expected_good / check.with_.concurrency, test.limit / check.with_.concurrency
+        return Times(
+            rounds * (TRANSACTION + check.with_.pause), math.ceil(most) * (check.with_.timeout + check.with_.pause)
+        )
+    if isinstance(check, DeliveryCheck):  # how long a message takes to arrive is what is to be found out
+        return Times(None, math.ceil(test.limit / check.with_.concurrency) * check.with_.timeout)
+    return UNKNOWN
+
+
+def _all(parts: Iterable[Times]) -> Times:
+    """One after the other."""
+    expected, at_most = 0.0, 0.0
+    known = bounded = True
+    for part in parts:
+        known, bounded = known and part.expected is not None, bounded and part.at_most is not None
+        expected, at_most = expected + (part.expected or 0.0), at_most + (part.at_most or 0.0)
+    return Times(expected if known else None, at_most if bounded else None)

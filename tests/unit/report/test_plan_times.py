@@ -1,0 +1,49 @@
+"""How long a plan takes, in numbers and in words."""
+
+from __future__ import annotations
+
+from orchestrator.model.plan import Plan
+from orchestrator.report.plan_times import plan_times, times_lines
+
+from . import plans, story
+
+
+def words(plan: Plan) -> dict[str, str]:
+    """The times as they are read."""
+    return dict(times_lines(plan_times(plan)))
+
+
+def test_steps_side_by_side_take_the_time_of_the_longest() -> None:
+    """A plan takes as long as its longest way, and its people are named apart."""
+    times = plan_times(plans.everything())
+    assert (times.expected, times.at_most) == (12 + 3600, None)
+    assert (times.people, times.unknown, times.endless) == (("reboot",), (), ("leave.drain",))
+
+
+def test_people_do_not_hide_the_limit_of_the_rest() -> None:
+    """What takes the time that people need has no limit, and the limit of all else is told."""
+    times = plan_times(plans.maintenance())
+    assert (times.people, times.endless) == (("window",), ())
+    assert times.at_most == 60 + 360 + 1230 + 60 + 360
+    assert words(plans.maintenance())["at most"] == "34m30s, and the time that people take"
+
+
+def test_what_the_window_leaves() -> None:
+    """A window says what it leaves, and until when an undo that needs no people still fits in."""
+    plan = plans.maintenance()
+    window = plan.model_copy(update={"runbook": plan.runbook.model_copy(update={"window": 4 * 3600.0})})
+    assert words(window)["window"] == "4h: leaves 3h55m for people; begin an undo (~4s) within 3h59m of the start"
+    short = plan.model_copy(update={"runbook": plan.runbook.model_copy(update={"window": 60.0})})
+    assert words(short)["window"] == "1m: too short by 4m"
+
+
+def test_an_undo_that_needs_people_has_no_latest_moment() -> None:
+    """Where a person has a part in the way back, nobody can say when it must begin."""
+    assert words(plans.everything())["window"] == "4h: leaves 2h59m for people"
+
+
+def test_nothing_is_said_of_what_is_not_known() -> None:
+    """A plan of whose steps no times are known does not claim that it takes none."""
+    steps = tuple(step for step in story.plan().steps if step.step.do == "smtp.drain")
+    plan = story.plan().model_copy(update={"steps": steps})
+    assert words(plan) == {"at most": "no limit (drain)"}
