@@ -40,21 +40,6 @@ def compare(what: str, ours: Callable[[], object], bare: Callable[[], object], a
     print(f"{what:<58} {mine * 1000:>8.1f} ms {other * 1000:>8.1f} ms  ratio {ratio:>5.2f}  {aim}", flush=True)
 
 
-def python(*arguments: str) -> Callable[[], object]:
-    """A Python process."""
-    return lambda: subprocess.run([sys.executable, *arguments], stdout=subprocess.DEVNULL, check=True)
-
-
-def start_up() -> None:
-    """The command line against its two libraries alone."""
-    compare(
-        "failover --help / import typer, rich",
-        python("-m", "orchestrator", "--help"),
-        python("-c", "import typer, rich.console"),
-        "aim < 1.5",
-    )
-
-
 def journal(folder: Path) -> None:
     """Appends with full sync and chained digests against bare commits with full sync."""
     record = SqliteJournal(folder / "journal.sqlite")
@@ -101,15 +86,19 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="failover-bench-") as folder:
         os.environ["FAILOVER_STATE"] = folder
         print(f"{'what':<58} {'ours':>11} {'bare':>11}")
-        start_up()
         journal(Path(folder))
         with Lab.up("bench", clients=5) as lab:
             switch(lab)
+    project = Path(__file__).parents[1]
+    print("\nThe command line against its two libraries alone (aims: help < 1.5, lint < 3)")
+    subprocess.run([sys.executable, "-m", "benchmarks.start_up"], cwd=project, check=True)
     move = [sys.executable, str(Path(__file__).with_name("move.py")), "--rounds", "1"]
     print("\nA site emptied and brought back under live mail; the drain against the longest transaction in flight")
     subprocess.run([*move, "pause=1s", "observe=3s"], check=True)
     print("\nThe same by cutting the sessions")
     subprocess.run([*move, "--naive", "--profile", "scan", "--profile", "hot"], check=True)
+    print("\n200,000 files that nobody would write; none may end in a traceback, take a second or 256 MB")
+    subprocess.run([sys.executable, "-m", "benchmarks.fuzz"], cwd=project, check=True)
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ A layer imports only from the layers below it (checked by import-linter, see ``p
         > actions | checks > ports | status > model > errors
 
 * ``model`` holds frozen values; nothing in it does anything.
-* ``load`` turns text into a model or into a list of problems with their places.
+* ``load`` turns text into a model or into a list of problems with their places; ``load.lint`` finds the unwise.
 * ``planning`` observes and decides; it never writes.
 * ``engine`` is the only place that calls ``Action.converge``; it knows actions, the journal and a clock.
 * ``actions`` and ``checks`` speak to ``ports`` only; ``adapters`` implement the ports for real systems.

@@ -8,7 +8,9 @@ from orchestrator.cli.options import AsJson, InventoryFiles
 from orchestrator.cli.output import answers_errors, show
 from orchestrator.cli.references import read_inventory
 
-app = typer.Typer(help="See what an inventory says, or hand its hosts to pyinfra.", no_args_is_help=True)
+app = typer.Typer(
+    help="See what an inventory says, or hand its hosts to pyinfra.", rich_markup_mode=None, no_args_is_help=True
+)
 
 
 @app.command("show")

@@ -40,6 +40,9 @@ Include = Callable[[Part, MappingNode], Part | None]
 RETURNABLE: Final = ("traffic.shift", "smtp.drain", "manual")
 """What a return can bring back; of manual steps those that say how."""
 
+MAX_NEEDS: Final = 20_000
+"""Between all steps together."""
+
 _CHECK_LISTS: Final = ("before", "after", "checks")
 
 
@@ -94,6 +97,7 @@ class _Flattening:
         self._problems = problems
         self._parts: list[tuple[Part, str]] = []
         self._included: list[Pair] = []
+        self._needs = 0
         self._left_out: set[str] = set()
         """Prefixes of includes that are not done: their checks and guards are not there either."""
         self._entries: dict[_Item, tuple[str, ...] | None] = {}
@@ -197,6 +201,11 @@ class _Flattening:
         if not stated and item.parent is not None:
             stated = list(self._entry(item.parent))
         found = tuple(dict.fromkeys(stated))
+        self._needs += len(found)
+        if self._needs > MAX_NEEDS:  # two groups in a row need each other's steps, all of them
+            message = f"cannot order the steps: there are more than {MAX_NEEDS} needs between them"
+            self._problems.add(item.place, message, "put fewer steps side by side, or a step between two groups")
+            self._problems.raise_any()
         self._entries[item] = found
         return found
 

@@ -157,7 +157,7 @@ def test_many_connections_are_served_at_once(service: Service) -> None:
 
 
 def test_the_command_starts_without_the_heavy_libraries(service: Service) -> None:
-    """It runs once for each host, in the mail's path: no pydantic, no ruamel, nothing that it does not need."""
+    """It runs once for each host, in the mail's path: no pydantic, no yaml, nothing that it does not need."""
     assert service.process is not None
     loaded = subprocess.run(
         [
@@ -172,7 +172,7 @@ def test_the_command_starts_without_the_heavy_libraries(service: Service) -> Non
         check=True,
     ).stderr
     assert "orchestrator.adapters.policy_service" in loaded
-    assert not [name for name in ("pydantic", "ruamel", "structlog", "rich") if f" {name}\n" in loaded]
+    assert not [name for name in ("pydantic", "yaml", "structlog", "rich") if f" {name}\n" in loaded]
 
 
 def test_status_says_what_the_gate_does(service: Service) -> None:

@@ -191,6 +191,16 @@ def test_includes_have_a_limit(loaded: Load, tmp_path: Path) -> None:
         loaded("  - {id: down, do: include, runbook: deep0.yaml}\n")
 
 
+def test_needs_have_a_limit(loaded: Load) -> None:
+    """Wide groups in a row, of which each step needs every step of the one before, are refused before they cost."""
+    steps = ""
+    for group in "ab":
+        steps += f"  - id: {group}\n    do: parallel\n    steps:\n"
+        steps += "".join("    " + wait(f"{group}{number}") for number in range(300))
+    with pytest.raises(InputError, match="more than 20000 needs"):
+        loaded(steps)
+
+
 def test_values_stand_in_for_parameters(tmp_path: Path, inventory: Inventory) -> None:
     """Without any parameter a runbook can be looked at: each gets a value of its type, two sites are two."""
     path = tmp_path / "main.yaml"
