@@ -26,12 +26,14 @@ from orchestrator.load.node import (
     SequenceNode,
     Tree,
     child,
+    has,
     name_at,
     names_at,
     plain,
 )
 from orchestrator.load.part import Part
 from orchestrator.load.problems import Problems, quote
+from orchestrator.load.rewrite import renamed, text_node, text_nodes, with_value, without
 from orchestrator.load.silences import PlacedSilence, silences_in
 
 Include = Callable[[Part, MappingNode], Part | None]
@@ -42,8 +44,6 @@ RETURNABLE: Final = ("traffic.shift", "smtp.drain", "manual")
 
 MAX_NEEDS: Final = 20_000
 """Between all steps together."""
-
-_CHECK_LISTS: Final = ("before", "after", "checks")
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +97,9 @@ class _Flattening:
         self._problems = problems
         self._parts: list[tuple[Part, str]] = []
         self._included: list[Pair] = []
+        self._named: dict[str, _Item] = {}
+        """Every entry by its bound name."""
+        self._inside: dict[_Item, set[str]] = {}
         self._needs = 0
         self._left_out: set[str] = set()
         """Prefixes of includes that are not done: their checks and guards are not there either."""
@@ -117,7 +120,7 @@ class _Flattening:
             "checks": self._checks(),
             "guards": self._guards(),
             "includes": MappingNode(place, tuple(self._included)) if self._included else None,
-            "skipped": _texts(place, skipped) if skipped else None,
+            "skipped": text_nodes(place, skipped) if skipped else None,
         }
         pairs = [pair for pair in part.root.pairs if pair.key not in {*sections, "steps", "silence"}]
         pairs += [Pair(key, place, node) for key, node in sections.items() if node is not None]
@@ -149,7 +152,11 @@ class _Flattening:
 
     def _item(self, node: Node, scope: _Scope, above: _Item | None, parent: _Item | None) -> _Item:
         called, kind = name_at(node, "id"), name_at(node, "do")
+        if isinstance(node, MappingNode) and not has(node, "needs"):
+            node = without(node, "needs")  # nothing behind it: it is left out
         item = _Item(node, scope, scope.prefix + called.text if called else "", above, parent)
+        if item.name:
+            self._named.setdefault(item.name, item)
         if called is not None:
             self._call(called, item)
         if isinstance(node, MappingNode):
@@ -198,8 +205,8 @@ class _Flattening:
         stated = [need for name in names_at(item.node, "needs") for need in self._stands_for(item, name.text)]
         if child(item.node, "needs") is None and item.above is not None:
             stated = list(self._exit(item.above))
-        if not stated and item.parent is not None:
-            stated = list(self._entry(item.parent))
+        if item.parent is not None and not self._is_within(item.parent, stated):
+            stated += self._entry(item.parent)  # a group waits as a whole, whatever one of its steps waits for besides
         found = tuple(dict.fromkeys(stated))
         self._needs += len(found)
         if self._needs > MAX_NEEDS:  # two groups in a row need each other's steps, all of them
@@ -220,11 +227,27 @@ class _Flattening:
             within = [leaf for leaf in _leaves(item.inside) if not leaf.skipped]
             needed = {need for leaf in within for need in self._entry(leaf)}
             found = tuple(leaf.name for leaf in within if leaf.name and leaf.name not in needed)
+            found += self._passed_on(item.inside, {leaf.name for leaf in within})
         self._exits[item] = found or self._entry(item)
         return self._exits[item]
 
+    def _is_within(self, group: _Item, needs: Sequence[str]) -> bool:
+        """Whether there are needs, and all are steps of ``group``: then they wait for what the group waits for."""
+        if group not in self._inside:
+            self._inside[group] = {leaf.name for leaf in _leaves(group.inside or ())}
+        return bool(needs) and all(need in self._inside[group] for need in needs)
+
+    def _passed_on(self, items: Sequence[_Item], within: set[str]) -> tuple[str, ...]:
+        """What steps that are left out would have waited for, outside of their group."""
+        needs = (need for leaf in _leaves(items) if leaf.skipped for need in self._entry(leaf))
+        return tuple(dict.fromkeys(need for need in needs if need not in within))
+
+    def _item_called(self, scope: _Scope, name: str) -> _Item | None:
+        """The entry that a file means by ``name``, which may lead into an include."""
+        return scope.names.get(name) or self._named.get(scope.prefix + name)
+
     def _stands_for(self, item: _Item, name: str) -> tuple[str, ...]:
-        named = item.scope.names.get(name)
+        named = self._item_called(item.scope, name)
         return (item.scope.prefix + name,) if named is None else self._exit(named)
 
     def _step(self, item: _Item, before: _Item | None) -> MappingNode | Node | None:
@@ -233,15 +256,17 @@ class _Flattening:
             return None
         if not isinstance(item.node, MappingNode):
             return item.node
-        node = _renamed(_without(item.node, "when"), item.scope.prefix)
+        node = renamed(without(item.node, "when"), item.scope.prefix)
         kind = name_at(node, "do")
         if kind is not None and kind.text == "return":
-            node = _with(node, "steps", self._returned(item, child(node, "steps")))
+            node = with_value(node, "steps", self._returned(item, child(node, "steps")))
         return self._with_needs(node, item, before)
 
     def _with_needs(self, node: MappingNode, item: _Item, before: _Item | None) -> MappingNode:
         needs = self._entry(item)
-        usual = (before.name,) if before is not None and before.name and not before.skipped else ()
+        usual: tuple[str, ...] | None = ()
+        if before is not None:  # what the runbook takes "the step above" for
+            usual = (before.name,) if before.name and not before.skipped else None
         stated = child(item.node, "needs")
         if stated is None and needs == usual:
             return node
@@ -251,8 +276,8 @@ class _Flattening:
         place = stated.place if stated is not None else node.place
         if stated is not None and not isinstance(stated, SequenceNode):
             return node  # which the schema reports
-        listed = tuple(_text(places.get(need, place), need) for need in needs)
-        return _with(node, "needs", SequenceNode(place, listed))
+        listed = tuple(text_node(places.get(need, place), need) for need in needs)
+        return with_value(node, "needs", SequenceNode(place, listed))
 
     def _skip_returns(self, leaves: Sequence[_Item]) -> None:
         """Leave out a return of which nothing is left to be returned."""
@@ -260,7 +285,7 @@ class _Flattening:
             kind, names = name_at(item.node, "do"), list(names_at(item.node, "steps"))
             if kind is None or kind.text != "return" or not names:
                 continue
-            returned = [item.scope.names.get(name.text) for name in names]
+            returned = [self._item_called(item.scope, name.text) for name in names]
             if all(one is not None and not _left(one) for one in returned):
                 item.skipped = item.skipped or "everything that it returns is left out"
 
@@ -271,15 +296,27 @@ class _Flattening:
         names: list[Node] = []
         for index, node in enumerate(section.items):
             name = name_at(section, index)
-            named = item.scope.names.get(name.text) if name else None
+            named = self._item_called(item.scope, name.text) if name else None
             if named is None or name is None:
-                names.append(node if name is None else _text(name.place, item.scope.prefix + name.text))
+                names.append(node if name is None else text_node(name.place, item.scope.prefix + name.text))
             elif named.inside is None:
-                names += [] if named.skipped else [_text(name.place, named.name)]
+                names += [] if named.skipped else [text_node(name.place, named.name)]
             else:
-                inside = [leaf for leaf in _leaves(named.inside) if not leaf.skipped and _is_returnable(leaf.node)]
-                names += [_text(name.place, leaf.name) for leaf in reversed(inside)]
+                names += [text_node(name.place, leaf.name) for leaf in reversed(self._in_order(named.inside))]
         return SequenceNode(section.place, tuple(names))
+
+    def _in_order(self, items: Sequence[_Item]) -> list[_Item]:
+        """The steps in ``items`` that can be returned, each after all that it needs."""
+        left = {leaf.name: leaf for leaf in _leaves(items) if not leaf.skipped}
+        found: list[_Item] = []
+        while left:
+            free = [leaf for leaf in left.values() if not any(need in left for need in self._entry(leaf))]
+            if not free:
+                free = list(left.values())  # a circle, which the order's rules report
+            found += free
+            for leaf in free:
+                del left[leaf.name]
+        return [leaf for leaf in found if _is_returnable(leaf.node)]
 
     def _present(self) -> Iterator[tuple[Part, str]]:
         """The files whose steps are done, with the prefix of their names."""
@@ -307,7 +344,7 @@ class _Flattening:
             if section is not None and not isinstance(section, SequenceNode):
                 return section
             for node in section.items if section else ():
-                guard = _renamed(node, prefix) if isinstance(node, MappingNode) else node
+                guard = renamed(node, prefix) if isinstance(node, MappingNode) else node
                 if prefix and plain(guard) in seen:
                     continue
                 seen.append(plain(guard))
@@ -325,12 +362,13 @@ def _is_returnable(node: Node) -> bool:
     kind = name_at(node, "do")
     if kind is None or kind.text not in RETURNABLE:
         return False
-    return kind.text != "manual" or child(child(node, "with"), "undo") is not None
+    return kind.text != "manual" or has(node, "with", "undo")
 
 
 def _left(item: _Item) -> bool:
-    """Whether anything of it is done."""
-    return any(not leaf.skipped for leaf in _leaves([item]))
+    """Whether anything of it is done; of a group or an include, anything that could be returned."""
+    done = [leaf for leaf in _leaves([item]) if not leaf.skipped]
+    return any(item.inside is None or _is_returnable(leaf.node) for leaf in done)
 
 
 def _leaves(items: Sequence[_Item]) -> Iterator[_Item]:
@@ -345,51 +383,6 @@ def _all(items: Sequence[_Item]) -> Iterator[_Item]:
     for item in items:
         yield item
         yield from _all(item.inside or ())
-
-
-def _renamed(node: MappingNode, prefix: str) -> MappingNode:
-    """A step or guard of an include, called and calling by bound names."""
-    if not prefix:
-        return node
-    if (called := name_at(node, "id")) is not None:
-        node = _with(node, "id", _text(called.place, prefix + called.text))
-    if (check := name_at(node, "check")) is not None:
-        node = _with(node, "check", _text(check.place, prefix + check.text))
-    for key in _CHECK_LISTS:
-        listed = child(node, key)
-        if isinstance(listed, SequenceNode):
-            items = (_prefixed(item, prefix) for item in listed.items)
-            node = _with(node, key, SequenceNode(listed.place, tuple(items)))
-    instead = child(node, "plan_b")
-    if isinstance(instead, SequenceNode):
-        steps = (_renamed(step, prefix) if isinstance(step, MappingNode) else step for step in instead.items)
-        node = _with(node, "plan_b", SequenceNode(instead.place, tuple(steps)))
-    return node
-
-
-def _prefixed(node: Node, prefix: str) -> Node:
-    if not isinstance(node, ScalarNode) or node.unknown or not isinstance(node.value, str):
-        return node
-    return _text(node.place, prefix + node.value)
-
-
-def _with(node: MappingNode, key: str, value: Node) -> MappingNode:
-    """``node`` with ``key`` at ``value``, in its place where it is there already."""
-    if node.pair(key) is None:
-        return replace(node, pairs=(*node.pairs, Pair(key, value.place, value)))
-    return replace(node, pairs=tuple(replace(one, value=value) if one.key == key else one for one in node.pairs))
-
-
-def _without(node: MappingNode, key: str) -> MappingNode:
-    return replace(node, pairs=tuple(pair for pair in node.pairs if pair.key != key))
-
-
-def _text(place: Place, text: str) -> ScalarNode:
-    return ScalarNode(place, text, text)
-
-
-def _texts(place: Place, values: dict[str, str]) -> MappingNode:
-    return MappingNode(place, tuple(Pair(key, place, _text(place, text)) for key, text in values.items()))
 
 
 def _included(part: Part, place: Place) -> MappingNode:

@@ -100,6 +100,12 @@ def descend(node: Node | None, *path: str | int) -> Node | None:
     return node
 
 
+def has(node: Node | None, *path: str | int) -> bool:
+    """Whether a value stands at the end of ``path``; a key with nothing behind it, or a null, counts as left out."""
+    found = descend(node, *path)
+    return found is not None and not (isinstance(found, ScalarNode) and found.value is None and not found.unknown)
+
+
 def place_of(node: Node, *path: str | int) -> Place:
     """The place of the deepest node that ``path`` reaches."""
     for part in path:

@@ -137,6 +137,48 @@ def test_what_is_left_out_passes_its_needs_on(loaded: Load) -> None:
     assert needs(loaded(steps + wait("d", "needs: [b, c]"), SIZE, {"size": "small"}))["d"] == ("b", "a")
 
 
+@pytest.mark.parametrize("size", ["small", "large"])
+def test_a_step_left_out_of_a_group_leaves_no_hole(loaded: Load, size: str) -> None:
+    """What follows a group waits for what its steps waited for, also for those that are left out."""
+    steps = wait("a") + wait("ask", "needs: []") + "  - id: g\n    do: parallel\n    needs: [a]\n    steps:\n"
+    steps += "    " + wait("d") + "    " + wait("c", "needs: [ask], when: {param: size, is: large}")
+    found = needs(loaded(steps + wait("e"), SIZE, {"size": size}))
+    assert set(found["e"]) == ({"d", "c"} if size == "large" else {"d", "ask", "a"})
+
+
+def test_a_group_waits_as_a_whole(loaded: Load) -> None:
+    """A step of a group that waits for something else waits for what the group waits for, too."""
+    steps = wait("a") + wait("ask") + "  - id: g\n    do: parallel\n    needs: [ask]\n    steps:\n"
+    assert set(needs(loaded(steps + "    " + wait("c", "needs: [a]")))["c"]) == {"a", "ask"}
+
+
+@pytest.mark.parametrize("more", ["", "    needs:\n"])
+def test_needs_with_nothing_behind_it_is_left_out(loaded: Load, more: str) -> None:
+    """A blank 'needs' is the step above, not none."""
+    group = f"  - id: g\n    do: parallel\n{more}    steps:\n    " + wait("c", "needs: ")
+    assert needs(loaded(wait("ask") + group))["c"] == ("ask",)
+
+
+def test_a_neighbour_left_out_changes_no_order(loaded: Load) -> None:
+    """Beside a step that is left out the steps of a group stay side by side."""
+    group = "  - id: g\n    do: parallel\n    steps:\n    " + wait("a")
+    group += "    " + wait("b", "when: {param: size, is: large}") + "    " + wait("c")
+    assert needs(loaded(group, SIZE, {"size": "small"})) == {"a": (), "c": ()}
+
+
+def test_a_return_goes_against_the_needs(loaded: Load, tmp_path: Path) -> None:
+    """An include is returned in the order of its needs, whatever stands first in its file."""
+    child = CHILD.replace("{id: drain,", "{id: drain, needs: [look],").replace("{id: out,", "{id: out, needs: [drain],")
+    (tmp_path / "child.yaml").write_text(child)
+    result = loaded(
+        "  - {id: leave, do: include, runbook: child.yaml, with: {site: iad}}\n"
+        "  - {id: back, do: return, steps: [leave]}\n"
+    )
+    back = result.runbook.step("back")
+    assert isinstance(back, ReturnStep)
+    assert back.steps == ("leave.out", "leave.drain")
+
+
 @pytest.mark.parametrize("written", ["3", "3.0", '"3"'])
 def test_when_compares_values(loaded: Load, written: str) -> None:
     """A number is the same however it is written."""
