@@ -138,6 +138,7 @@ class StepState(Value):
     since: float | None = Field(default=None, description="Unix time of the last change of status.")
     entered: float | None = Field(default=None, description="Unix time at which it left 'pending'.")
     progress: str = ""
+    turn: int = Field(default=0, description="When its status last changed: the number of that entry in the run.")
     approved_by: str | None = Field(default=None, description="Everybody who has approved it, for people.")
     approvers: tuple[str, ...] = Field(default=(), description="Who has approved what it is doing now: out, or back.")
     approved_note: str = ""
@@ -150,6 +151,8 @@ class RunState(Value):
     reason: str = ""
     epoch: int = 0
     undoing: bool = Field(default=False, description="It is on its way back; resuming goes on with that.")
+    answered: bool = Field(default=False, description="It is held because of a failure, which a person is told.")
+    entries: int = Field(default=0, description="How many there were so far.")
     undoing_because: str = Field(default="", description="Why it is on its way back, over interruptions too.")
     began: float | None = None
     at: float = 0.0
@@ -170,12 +173,15 @@ def fold(entries: Iterable[Entry], state: RunState | None = None) -> RunState:
 
 
 def _after(run: RunState, entry: Entry) -> RunState:
-    run = run.model_copy(update={"at": entry.at, "epoch": max(run.epoch, entry.epoch)})
+    run = run.model_copy(update={"at": entry.at, "epoch": max(run.epoch, entry.epoch), "entries": run.entries + 1})
     if entry.kind == "run":
         return _run_after(run, entry)
     if not entry.step:
         return run
-    update: dict[str, object] = {"steps": {**run.steps, entry.step: _step_after(run.step(entry.step), entry)}}
+    step = _step_after(run.step(entry.step), entry)
+    if entry.kind == "step":
+        step = step.model_copy(update={"turn": run.entries})
+    update: dict[str, object] = {"steps": {**run.steps, entry.step: step}}
     if entry.kind == "intent" and entry.step not in run.touched:
         update["touched"] = (*run.touched, entry.step)
     return run.model_copy(update=update)
@@ -191,6 +197,7 @@ def _run_after(run: RunState, entry: Entry) -> RunState:
             "status": status,
             "reason": reason,
             "undoing": undoing,
+            "answered": bool(entry.data.get("answered")),
             "undoing_because": why if undoing else "",
             "began": entry.at if run.began is None else run.began,
         }

@@ -33,7 +33,7 @@ from orchestrator.errors import RefusedError, UnfitError
 from orchestrator.journal.sqlite import SqliteJournal
 from orchestrator.model.inventory import Inventory, PolicyGate
 from orchestrator.model.plan import Plan, PlanRule
-from orchestrator.model.runbook import DrainStep, Runbook, ShiftStep
+from orchestrator.model.runbook import DrainStep, ManualStep, Runbook, ShiftStep
 from orchestrator.planning import Recheck, make_plan, recheck, steps_of, watched_guards
 from orchestrator.planning.planner import NO_OVERRIDES
 from orchestrator.ports import Clock, Inbox, Journal, Lock, MailClient, MailGate, MailQueue, RunRow, TrafficSwitch
@@ -206,12 +206,15 @@ def _shared_pools(row: RunRow, places: Mapping[str, str]) -> Sequence[str]:
 
 
 def _pools_by_place(runbook: Runbook, inventory: Inventory) -> dict[str, str]:
-    """The pools that a runbook changes, plans B too, by what their switch knows them as.
+    """The pools that a runbook changes, or that people change by it, plans B too, by what their switch knows them as.
 
     Inventories may call one backend by different names, and reach one socket by different paths.
     """
-    steps = (step for step in steps_of(runbook) if isinstance(step, ShiftStep | DrainStep))
-    switches = {step.with_.pool: inventory.pools[step.with_.pool].switch for step in steps}
+    steps = tuple(steps_of(runbook))
+    pools = {step.with_.pool for step in steps if isinstance(step, ShiftStep | DrainStep)}
+    if any(isinstance(step, ManualStep) for step in steps):  # what people change is what the runbook looks at
+        pools |= {check.at.pool for check in runbook.checks.values()}
+    switches = {pool: inventory.pools[pool].switch for pool in sorted(pools)}
     return {f"pool at {_place(switch.socket)}:{switch.backend}": pool for pool, switch in switches.items()}
 
 

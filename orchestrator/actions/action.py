@@ -98,6 +98,10 @@ class Action(Protocol[S]):
     def reversible(self) -> bool:
         """Whether ``converge`` can bring back what was observed before; else the step needs a plan B."""
 
+    @property
+    def asks(self) -> bool:
+        """Whether ``converge`` waits for a person's word, and what it has done is known from that alone."""
+
     async def preflight(self) -> Sequence[str]:
         """What would stop this step, found by reading only: each a sentence with its remedy."""
 

@@ -83,6 +83,7 @@ class SmtpDrain:
 
     state: ClassVar[type[Value]] = SiteDrain
     reversible: ClassVar[bool] = True
+    asks: ClassVar[bool] = False
 
     def __init__(
         self,

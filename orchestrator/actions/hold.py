@@ -25,6 +25,7 @@ class Hold:
 
     state: ClassVar[type[Value]] = Released
     reversible: ClassVar[bool] = True
+    asks: ClassVar[bool] = True
 
     def __init__(self, arguments: HoldArguments) -> None:
         self._until = arguments.until

@@ -27,6 +27,7 @@ class Manual:
     """
 
     state: ClassVar[type[Value]] = Work
+    asks: ClassVar[bool] = True
 
     def __init__(self, arguments: ManualArguments) -> None:
         self._task = arguments.task

@@ -41,6 +41,7 @@ class TrafficShift:
 
     state: ClassVar[type[Value]] = Shares
     reversible: ClassVar[bool] = True
+    asks: ClassVar[bool] = False
 
     def __init__(self, arguments: ShiftArguments, pool: Pool, switch: TrafficSwitch) -> None:
         self._arguments = arguments

@@ -62,14 +62,20 @@ def parameters_of(given: Sequence[str]) -> Mapping[str, str]:
     Raises:
         InputError: one is not name=value, or stands twice.
     """
+    from orchestrator.load.problems import is_text
+
     values: dict[str, str] = {}
     problems = []
-    for text in given:
+    for number, text in enumerate(given, 1):  # no value is shown: it may be a secret
         name, equals, value = text.partition("=")
+        shown = name if len(name) <= 60 else f"{name[:59]}…"
         if not equals or not name:
-            problems.append(Problem(f"cannot use -p {text}: it is not name=value", "write for example -p site=ord"))
+            message = f"cannot use -p number {number}: it is not name=value"
+            problems.append(Problem(message, "write for example -p site=ord"))
+        elif not is_text(text):
+            problems.append(Problem(f"cannot use -p {shown}=…: it is not UTF-8", "write it anew"))
         elif name in values:
-            problems.append(Problem(f"cannot use -p {text}: {name} is given twice", "leave one out"))
+            problems.append(Problem(f"cannot use -p {shown}=…: {shown} is given twice", "leave one out"))
         values[name] = value
     if problems:
         raise InputError(problems)

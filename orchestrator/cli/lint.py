@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 from collections.abc import Mapping, Sequence
 from enum import StrEnum
@@ -35,7 +36,7 @@ class Format(StrEnum):
 
 @answers_errors
 def lint(
-    runbooks: Annotated[list[Path], typer.Argument(help="Runbooks, YAML files.", metavar="RUNBOOK...")],
+    runbooks: Annotated[list[Path], typer.Argument(help="Runbooks, YAML files.", metavar="RUNBOOK...", readable=False)],
     inventory: InventoryOfRunbook = None,
     param: Parameters = None,
     form: Annotated[
@@ -71,6 +72,7 @@ def lint(
 def _look(path: Path, inventory: Inventory, given: Mapping[str, str], loaded: list[LoadedRunbook]) -> Sequence[Found]:
     """What is wrong with one runbook; it joins ``loaded`` when it can be used."""
     from orchestrator.load import lint as rules
+    from orchestrator.load.problems import with_stand_in
     from orchestrator.load.runbook import load_runbook
     from orchestrator.report.findings import Found
 
@@ -79,7 +81,7 @@ def _look(path: Path, inventory: Inventory, given: Mapping[str, str], loaded: li
     except InputError as error:
         return _unloadable(error)
     loaded.append(one)
-    return [Found(it.rule, it.severity, it.problem) for it in rules.lint(one, inventory)]
+    return [Found(it.rule, it.severity, with_stand_in(it.problem, one.stand_ins)) for it in rules.lint(one, inventory)]
 
 
 def _unloadable(error: InputError) -> Sequence[Found]:
@@ -109,8 +111,12 @@ def _text(found: Sequence[Found], files: Sequence[str], form: Format) -> str:
 
 def _about(loaded: LoadedRunbook) -> str:
     """How much there was to look at, and with which values."""
+    from orchestrator.load.problems import quote
+
     runbook = loaded.runbook
-    values = " ".join(f"{name}={value}" for name, value in loaded.parameters.items())
+    plain = re.compile(r"[\w.:/%@+,-]{1,60}")
+    typed = {name: text if plain.fullmatch(text) else quote(text) for name, text in loaded.given.items()}
+    values = " ".join(f"{name}={text}" for name, text in typed.items())
     return f"{runbook.runbook}: {len(runbook.steps)} steps, {len(runbook.checks)} checks" + (
         f", with {values}" if values else ""
     )

@@ -3,20 +3,38 @@
 from __future__ import annotations
 
 import sys
-from typing import Annotated
+from typing import Annotated, Any, Final
 
 import typer
 
 from orchestrator import __version__
 from orchestrator.cli import gate, inventory, lab, lint, new, plan, runs, schema
 from orchestrator.cli.help import GroupedHelp
+from orchestrator.cli.output import REFUSED, open_output, written
+
+_USAGE: Final = typer.BadParameter.__mro__[1]
+"""What the parser of options raises for every wrong use; typer exports only this kind of it."""
+
+
+class Commands(GroupedHelp):
+    """All commands. Wrong use is bad input as any other: 1, as 2 says that there is something to do."""
+
+    def main(self, *args: Any, **kwargs: Any) -> Any:
+        """Run one command; never returns."""
+        try:
+            return super().main(*args, **kwargs)
+        except SystemExit as end:
+            if isinstance(end.__context__, _USAGE):
+                end.code = REFUSED
+            raise
+
 
 app = typer.Typer(
     name="failover",
     help="Runbooks that move live traffic off a site before its provider's maintenance window, and bring it back.",
     epilog="\b\nTry it: failover lab up, then\n"
     "failover run runbooks/provider-maintenance.yaml -i inventories/lab.yaml -p site=ord -p to=iad",
-    cls=GroupedHelp,
+    cls=Commands,
     rich_markup_mode=None,
     no_args_is_help=True,
     add_completion=False,
@@ -54,4 +72,5 @@ def _root(
 
 def main() -> None:
     """Run the command line; never returns."""
-    sys.exit(app())
+    open_output()
+    sys.exit(written(app))

@@ -7,13 +7,16 @@ from typing import Annotated
 
 import typer
 
-RunbookFile = Annotated[Path, typer.Argument(help="The runbook, a YAML file.", metavar="RUNBOOK")]
+# readable=False: what cannot be read is explained by who reads it, with a remedy, and not by the parser of options.
+
+RunbookFile = Annotated[Path, typer.Argument(help="The runbook, a YAML file.", metavar="RUNBOOK", readable=False)]
 InventoryFiles = Annotated[
-    list[Path], typer.Option("--inventory", "-i", help="The inventory; several files are merged.", metavar="FILE")
+    list[Path],
+    typer.Option("--inventory", "-i", help="The inventory; several files are merged.", metavar="FILE", readable=False),
 ]
 InventoryOfRunbook = Annotated[
     list[Path] | None,
-    typer.Option("--inventory", "-i", help="The inventory; several files are merged.", metavar="FILE"),
+    typer.Option("--inventory", "-i", help="The inventory; several files are merged.", metavar="FILE", readable=False),
 ]
 Parameters = Annotated[
     list[str] | None,
@@ -28,8 +31,17 @@ Overrides = Annotated[
         metavar="RULE=REASON",
     ),
 ]
+BesideOthers = Annotated[
+    str | None,
+    typer.Option(
+        "--override",
+        help="Go on although another run works on the same pool; the reason is journalled.",
+        metavar="in-use=REASON",
+    ),
+]
 JournalFile = Annotated[
-    Path | None, typer.Option("--journal", help="Another journal than this machine's own.", metavar="FILE")
+    Path | None,
+    typer.Option("--journal", help="Another journal than this machine's own.", metavar="FILE", readable=False),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="For machines: JSON on standard output.")]
 RunName = Annotated[str, typer.Argument(help="The run's name, or an unambiguous beginning of it.", metavar="RUN")]

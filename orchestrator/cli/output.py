@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import functools
+import io
 import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn, ParamSpec, TypeVar
 
 import typer
@@ -61,6 +63,75 @@ def to_whom_may_be_gone() -> Iterator[None]:
         with suppress(OSError):
             os.dup2(nowhere, sys.stdout.fileno())
         os.close(nowhere)
+
+
+class UnwrittenError(OSError):
+    """Our own output could not be written; a reader who has gone is a BrokenPipeError, as everywhere."""
+
+
+class _Output(io.TextIOWrapper):
+    """Standard output that tells its own trouble from that of other files."""
+
+    def write(self, text: str, /) -> int:
+        with _own_trouble():
+            return super().write(text)
+
+    def flush(self) -> None:
+        with _own_trouble():
+            super().flush()
+
+
+@contextmanager
+def _own_trouble() -> Iterator[None]:
+    try:
+        yield
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise UnwrittenError(error.errno, error.strerror) from error
+
+
+def open_output() -> None:
+    """Let standard output and error show as an escape what their encoding cannot express, rather than fail."""
+    if isinstance(sys.stderr, io.TextIOWrapper):
+        sys.stderr.reconfigure(errors="backslashreplace")
+    if sys.stdout is None:  # closed by whoever has started us
+        sys.stdout = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115 - for as long as we run
+    elif isinstance(sys.stdout, io.TextIOWrapper):
+        lines, encoding = sys.stdout.line_buffering, sys.stdout.encoding
+        sys.stdout = _Output(sys.stdout.buffer, encoding, "backslashreplace", line_buffering=lines)
+
+
+def written(command: Callable[[], object]) -> int:
+    """Run the command line to the end of its output; gives the exit code.
+
+    A reader who has gone is no mistake; an answer that could not be written is one, and said.
+    """
+    code: object = 0
+    try:
+        with suppress(BrokenPipeError):
+            try:
+                command()
+            except SystemExit as end:
+                code = end.code
+            sys.stdout.flush()
+    except UnwrittenError as error:
+        _say_unwritten(error)
+        code = code or REFUSED
+    _discard_rest()
+    return code if isinstance(code, int) else 0 if code is None else REFUSED
+
+
+def _discard_rest() -> None:
+    """Python flushes once more when it ends, and would exit with 120 where that fails: see ``to_whom_may_be_gone``."""
+    with to_whom_may_be_gone():
+        pass
+
+
+def _say_unwritten(error: UnwrittenError) -> None:
+    with suppress(OSError):
+        why = error.strerror or error
+        print(f"cannot write the answer: {why} — see where standard output goes", file=sys.stderr)
 
 
 def fail(error: FailoverError, code: int = REFUSED) -> NoReturn:

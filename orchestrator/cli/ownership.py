@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import getpass
 import os
+import pwd
 import socket
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
@@ -15,6 +16,11 @@ if TYPE_CHECKING:
 
 OVER: Final = frozenset({"done", "undone", "refused"})
 """The RunStatus that no owner goes on from, by value: the command starts without the models behind the type."""
+
+
+LOGIN_UID: Final = Path("/proc/self/loginuid")
+_NOBODY_LOGGED_IN: Final = 2**32 - 1
+"""What the kernel has there for what no login has started."""
 
 
 @contextmanager
@@ -56,13 +62,26 @@ def abandoned(run: str) -> str:
     return f"nobody works on this run now: failover resume {run}"
 
 
-def who(user: Callable[[], str] = getpass.getuser) -> str:
-    """The person at this terminal, as the journal and the locks name them: user@host."""
+def who(uid: Callable[[], int] = lambda: person(os.getuid(), os.environ, LOGIN_UID)) -> str:
+    """The person at this terminal, as the journal and the locks name them: user@host. It is no proof of who it is."""
+    number = uid()
     try:
-        name = user()
-    except (KeyError, OSError):  # a uid without an entry in passwd(5), as in a container; OSError since Python 3.13
-        name = f"uid {os.getuid()}"
+        name = pwd.getpwuid(number).pw_name
+    except KeyError:  # a uid without an entry in passwd(5), as in a container
+        name = f"uid {number}"
     return f"{name}@{socket.gethostname()}"
+
+
+def person(uid: int, environment: Mapping[str, str], login_uid: Path) -> int:
+    """The uid of the person: root is whoever became it by sudo(8), or logged in (the kernel's loginuid)."""
+    if uid != 0:
+        return uid
+    with suppress(KeyError, ValueError):
+        return int(environment["SUDO_UID"])
+    with suppress(OSError, ValueError):
+        number = int(login_uid.read_text())
+        return number if number != _NOBODY_LOGGED_IN else uid
+    return uid
 
 
 def _name(run: str) -> str:

@@ -15,7 +15,7 @@ from orchestrator import __version__
 from orchestrator.cli.files import Loaded, load
 from orchestrator.cli.options import AsJson, InventoryOfRunbook, JournalFile, Overrides, Parameters, RunbookFile
 from orchestrator.cli.output import REFUSED, answers_errors
-from orchestrator.errors import InputError, Problem
+from orchestrator.errors import InputError, PlanRefusedError, Problem
 
 if TYPE_CHECKING:
     from orchestrator.model.plan import Plan, PlanRule
@@ -60,7 +60,15 @@ def plan(
     from orchestrator.wiring import open_journal
 
     with open_journal(journal) as record:
-        made = make_plan(load(runbook, inventory, param), overrides_of(override or []), record)
+        loaded, overrides = load(runbook, inventory, param), overrides_of(override or [])
+        try:
+            made = make_plan(loaded, overrides, record)
+        except PlanRefusedError as error:
+            if as_json or form is Format.JSON:
+                from orchestrator.report.refusal import refusal_record
+
+                print(json_line(refusal_record(error)))
+            raise
     if output is not None:
         _save(made, output)
     if as_json or form is Format.JSON:
@@ -119,24 +127,35 @@ def open_saved_plan(path: Path, journal: Journal) -> Plan:
         InputError: the file cannot be used.
         RefusedError: the world has moved, or the plan must not be run any more.
     """
-    import asyncio
-
     from orchestrator.adapters.clock import SystemClock
     from orchestrator.planning import read_saved
-    from orchestrator.report.refusal import world_moved
-    from orchestrator.wiring import recheck_plan, runs_on_same_pools
+    from orchestrator.wiring import runs_on_same_pools
 
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, ValueError) as error:
         raise InputError([Problem(f"cannot read the plan: {error}", "check its path", file=str(path))]) from error
     saved = read_saved(text, str(path))
-    in_use = runs_on_same_pools(saved.runbook, saved.inventory, journal, SystemClock())
-    seen = asyncio.run(recheck_plan(saved, in_use=in_use))
+    recheck(saved, runs_on_same_pools(saved.runbook, saved.inventory, journal, SystemClock()))
+    return saved  # as it was reviewed, under its checksum; anew it would differ in what always moves, as sessions
+
+
+def recheck(plan: Plan, in_use: Sequence[str]) -> None:
+    """Look whether the world is still as it was when the plan was made, and would allow it today.
+
+    Raises:
+        RefusedError: the plan must not be run any more.
+        typer.Exit: the world has moved, which has been said.
+    """
+    import asyncio
+
+    from orchestrator.report.refusal import world_moved
+    from orchestrator.wiring import recheck_plan
+
+    seen = asyncio.run(recheck_plan(plan, in_use=in_use))
     if seen.plan is None:
         print(world_moved(seen.moved), file=sys.stderr)
         raise typer.Exit(REFUSED)
-    return saved  # as it was reviewed, under its checksum; anew it would differ in what always moves, as sessions
 
 
 def overrides_of(given: Sequence[str]) -> Mapping[PlanRule, str]:

@@ -10,24 +10,36 @@ import typer
 
 from orchestrator.cli import files
 from orchestrator.cli.approvals import approvable
-from orchestrator.cli.options import AsJson, InventoryOfRunbook, JournalFile, Overrides, Parameters, RunName
+from orchestrator.cli.options import (
+    AsJson,
+    BesideOthers,
+    InventoryOfRunbook,
+    JournalFile,
+    Overrides,
+    Parameters,
+    RunName,
+)
 from orchestrator.cli.output import answers_errors, show, to_whom_may_be_gone
 from orchestrator.cli.ownership import OVER, abandoned, is_abandoned, locked, owner_of, who
-from orchestrator.cli.plan import is_saved_plan, make_plan, open_saved_plan, overrides_of, show_plan
+from orchestrator.cli.plan import is_saved_plan, make_plan, open_saved_plan, overrides_of, recheck, show_plan
 from orchestrator.cli.work import Task, break_off, work
 from orchestrator.errors import InputError, Problem, RefusedError
 
 if TYPE_CHECKING:
+    from orchestrator.engine.engine import Engine
     from orchestrator.journal.sqlite import SqliteJournal
     from orchestrator.model.plan import Plan
     from orchestrator.ports import RunRow
-    from orchestrator.status import RunStatus
+    from orchestrator.status import RunState, RunStatus
 
 
 @answers_errors
 def run(
     runbook: Annotated[
-        Path, typer.Argument(help="A runbook, or a plan that 'failover plan -o' saved.", metavar="RUNBOOK|PLAN")
+        Path,
+        typer.Argument(
+            help="A runbook, or a plan that 'failover plan -o' saved.", metavar="RUNBOOK|PLAN", readable=False
+        ),
     ],
     inventory: InventoryOfRunbook = None,
     param: Parameters = None,
@@ -36,6 +48,7 @@ def run(
         typer.Option("--approve", help="Approve this step ahead, so that nobody is waited for.", metavar="STEP"),
     ] = None,
     override: Overrides = None,
+    again: Annotated[bool, typer.Option("--again", help="Run a saved plan although it has been run before.")] = False,
     journal: JournalFile = None,
     as_json: AsJson = False,
 ) -> None:
@@ -53,6 +66,8 @@ def run(
     name = _new_name(clock.now())
     with _open(journal) as record:
         plan, in_lab = _to_run(runbook, inventory, param, override, record)
+        if is_saved_plan(runbook) and not again:
+            _first_time(plan, record)
         ahead = [approvable(plan, step) for step in approve or []]
         if not as_json:
             show_plan(plan)
@@ -91,10 +106,27 @@ def _to_run(
     return open_saved_plan(file, record), False
 
 
+def _first_time(plan: Plan, record: SqliteJournal) -> None:
+    """Make sure that a reviewed plan is run once: a ticket is for one window.
+
+    Raises:
+        RefusedError: it was run before.
+    """
+    text = plan.model_dump_json(by_alias=True)
+    for row in record.runs():
+        if row.plan == text:
+            message = f"cannot run this plan again: {row.run} was it ({row.status})"
+            raise RefusedError(message, remedy="make a new one, or run it once more with --again")
+
+
 @answers_errors
-def resume(run: RunName, journal: JournalFile = None, as_json: AsJson = False) -> None:
-    """Go on with a run that is held, or that was interrupted or killed; what it was undoing, it goes on undoing."""
+def resume(run: RunName, override: BesideOthers = None, journal: JournalFile = None, as_json: AsJson = False) -> None:
+    """Go on with a run that is held, or that was interrupted or killed; what it was undoing, it goes on undoing.
+
+    A run that has touched nothing yet is refused when the world has moved since it was planned.
+    """
     from orchestrator.report.summary import exit_code
+    from orchestrator.status import fold
 
     with _open(journal) as record:
         plan, name = _known(record, run)
@@ -102,13 +134,16 @@ def resume(run: RunName, journal: JournalFile = None, as_json: AsJson = False) -
             status = _status(record, name)
             if status in OVER:
                 raise RefusedError(f"cannot resume {name}: it is {status}", remedy="start a new one with: failover run")
+            _alone(plan, name, record, override)
+            if not fold(record.entries(name)).touched:
+                recheck(plan, [])
             state = work(plan, name, record, lambda engine: engine.run(), as_json=as_json)
         _closing(plan, name, record, as_json=as_json)
     raise typer.Exit(exit_code(state))
 
 
 @answers_errors
-def undo(run: RunName, journal: JournalFile = None, as_json: AsJson = False) -> None:
+def undo(run: RunName, override: BesideOthers = None, journal: JournalFile = None, as_json: AsJson = False) -> None:
     """Take back what a run has done and not returned yet, the last step first, gated."""
     from orchestrator.report.summary import exit_code_of_undo
     from orchestrator.status import RunStatus
@@ -117,12 +152,42 @@ def undo(run: RunName, journal: JournalFile = None, as_json: AsJson = False) -> 
         plan, name = _known(record, run)
         with locked(plan, name):
             status = _status(record, name)
-            if status in {RunStatus.UNDONE, RunStatus.REFUSED, RunStatus.PLANNED}:
+            if status in {RunStatus.UNDONE, RunStatus.REFUSED}:
                 raise RefusedError(f"cannot undo {name}: it is {status}, so there is nothing to take back")
+            if status is RunStatus.PLANNED:
+                work(plan, name, record, _close, as_json=as_json)
+                print(f"{name} is closed: it had not begun")
+                return
+            _alone(plan, name, record, override)
             task: Task = lambda engine: engine.undo(f"asked for by {who()}")  # noqa: E731 - one line, used once
             state = work(plan, name, record, task, as_json=as_json)
         _closing(plan, name, record, as_json=as_json)
     raise typer.Exit(exit_code_of_undo(state))
+
+
+async def _close(engine: Engine) -> RunState:
+    return engine.close(f"closed by {who()} before it began")
+
+
+def _alone(plan: Plan, run: str, record: SqliteJournal, override: str | None) -> None:
+    """Make sure that no other run works on the same pools, or keep why this one goes on all the same.
+
+    Raises:
+        InputError: the override names another rule, or no reason.
+        RefusedError: another run does.
+    """
+    from orchestrator.adapters.clock import SystemClock
+    from orchestrator.wiring import runs_on_same_pools
+
+    reasons = overrides_of([override] if override else [])
+    if set(reasons) - {"in-use"}:
+        raise InputError([Problem("cannot override anything but in-use here", 'write --override in-use="why"')])
+    others = runs_on_same_pools(plan.runbook, plan.inventory, record, SystemClock(), but=run)
+    if others and not reasons:
+        how = 'to go on all the same: --override in-use="why it is right"'
+        raise RefusedError("\n".join((f"cannot go on with {run}:", *(f"  {it}" for it in others), how)))
+    for rule, reason in reasons.items():
+        _record(record, run, "override", {"rule": rule, "reason": reason, "by": who()})
 
 
 @answers_errors
@@ -130,6 +195,9 @@ def approve(
     run: RunName,
     step: Annotated[str, typer.Argument(help="The step that waits for you.", metavar="STEP")],
     note: Annotated[str, typer.Option(help="Why; it is kept in the journal.")] = "",
+    ahead: Annotated[
+        bool, typer.Option("--ahead", help="Say yes now to a step that has not begun; it will not ask then.")
+    ] = False,
     journal: JournalFile = None,
 ) -> None:
     """Say yes to a step, end a hold, or say that a manual step is done; it is journalled with your name."""
@@ -141,8 +209,15 @@ def approve(
         step = approvable(plan, step)
         if state.status in OVER or state.step(step).status in {StepStatus.DONE, StepStatus.UNDONE}:
             raise RefusedError(f"cannot approve {step}: it is over already in {name} ({state.status})")
-        back = state.step(step).status is StepStatus.UNDOING
-        _approve(record, name, step, note=note, ahead=False, back=back)
+        now = state.step(step).status
+        if now is StepStatus.PENDING and not ahead:
+            remedy = f"to say yes ahead, so that nobody is asked then: failover approve {name} {step} --ahead"
+            raise RefusedError(f"cannot approve {step}: it has not begun, and does not wait for you yet", remedy=remedy)
+        back = now is StepStatus.UNDOING
+        if back and (instead := [one.id for one in plan.plan_b(step)]):
+            remedy = f"approve what its plan B asks: {', '.join(instead)}"
+            raise RefusedError(f"cannot approve the undo of {step}: it cannot be undone", remedy=remedy)
+        _approve(record, name, step, note=note, ahead=ahead, back=back)
         print(f"{'the undo of ' if back else ''}{step} of {name} approved by {who()}")
         owner = owner_of(name)
         if is_abandoned(_status(record, name), owner):

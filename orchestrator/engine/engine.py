@@ -85,6 +85,10 @@ class Engine:
             await asyncio.gather(watching, return_exceptions=True)
         return await self._conclude(result)
 
+    def close(self, reason: str) -> RunState:
+        """End a run that has not begun: nothing was touched, and nothing will be."""
+        return self._end(RunStatus.REFUSED, reason)
+
     async def undo(self, reason: str) -> RunState:
         """Take back everything that was done and not returned yet, the last first; return where the run stands."""
         self._turn_round()
@@ -125,8 +129,8 @@ class Engine:
 
     def _done_since(self, step: str, undoing: str) -> bool:
         """Whether a step of a plan B is done since the undo of ``undoing`` began; one before that was another one's."""
-        now, since = self._recorder.step_state(step), self._recorder.step_state(undoing).since
-        return now.status in FINISHED and (now.since or 0.0) >= (since or 0.0)
+        now, since = self._recorder.step_state(step), self._recorder.step_state(undoing).turn
+        return now.status in FINISHED and now.turn > since
 
     async def _go_forward(self) -> _Result:
         """Run every step whose needs are met, side by side where they allow it, until none is left or one fails."""
@@ -203,7 +207,8 @@ class Engine:
             return self._end(RunStatus.DONE)
         reason = "; ".join(f"{planned.id}: {why}" for planned, why in result.failed) or self._stop.reason
         for planned in result.stopped:
-            if not self._recorder.step_state(planned.id).changed:
+            may_fail = self._on_failure(planned) == "continue"  # it has not failed: it is asked again, not passed over
+            if not self._recorder.step_state(planned.id).changed and not may_fail:
                 self._recorder.step_status(planned.id, StepStatus.REFUSED, reason)
         if not self._recorder.state.touched:
             return self._end(RunStatus.REFUSED, reason)
@@ -224,7 +229,8 @@ class Engine:
                 return self._end(RunStatus.STUCK, f"{stuck}; it failed because: {reason}")
             except Stop as stop:
                 return self._end(RunStatus.INTERRUPTED, stop.reason)
-        return self._end(RunStatus.HELD, reason)
+        self._recorder.run_status(RunStatus.HELD, reason, answered=True)
+        return self._recorder.state
 
     def _to_undo(self) -> list[PlannedStep]:
         """What was done and not returned, the last first. The parts of a return undo nothing of their own."""
@@ -245,7 +251,7 @@ class Engine:
         In a run that is held, or stuck, a person has seen the failure; to resume it is to try again.
         """
         state = self._recorder.state
-        seen = state.status in {RunStatus.HELD, RunStatus.STUCK}
+        seen = state.answered or state.status is RunStatus.STUCK
         statuses = {StepStatus.UNDOING} if seen else {StepStatus.UNDOING, *FAILURES}
         failed = [
             (planned, state.step(planned.id).reason or "it had failed, and was being taken back")

@@ -48,10 +48,11 @@ class Recorder:
         """Whether nobody has taken the run over."""
         return self._journal.epoch(self.run) == self._epoch
 
-    def run_status(self, status: RunStatus, reason: str = "") -> None:
-        """Record the run's new status."""
-        if status is not self._state.status or reason != self._state.reason:
-            self._write("run", data={"status": status.value, "reason": reason})
+    def run_status(self, status: RunStatus, reason: str = "", *, answered: bool = False) -> None:
+        """Record the run's new status; ``answered`` when it is held because something failed."""
+        if status is not self._state.status or reason != self._state.reason or answered is not self._state.answered:
+            data: dict[str, JsonValue] = {"status": status.value, "reason": reason}
+            self._write("run", data={**data, "answered": True} if answered else data)
 
     def step_status(self, step: str, status: StepStatus, reason: str = "", *, attempt: int | None = None) -> None:
         """Record a step's new status, after the last progress that is not on disk yet."""

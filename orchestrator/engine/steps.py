@@ -17,7 +17,7 @@ from orchestrator.engine.stopping import StepWatch, StopRequest, Waiting
 from orchestrator.errors import FailoverError, Fenced, JournalError, Stop, TimedOut
 from orchestrator.model.check import Verdict
 from orchestrator.model.plan import PlannedStep, State
-from orchestrator.model.runbook import HoldStep, ManualStep, ReturnStep, VerifyStep
+from orchestrator.model.runbook import ReturnStep, VerifyStep
 from orchestrator.model.units import format_duration
 from orchestrator.model.value import Value
 from orchestrator.ports import Clock
@@ -118,10 +118,10 @@ class StepRunner:
     async def _approved(self, planned: PlannedStep) -> None:
         """Wait until people have approved the step, where they must. A wait for people has no timeout.
 
-        Holds and manual steps ask for themselves, and of a return only its first part asks.
+        What asks for itself, as a hold or a manual step, does not ask twice; of a return only its first part asks.
         """
         wanted = planned.step.approval
-        if wanted is None or isinstance(planned.step, HoldStep | ManualStep):
+        if wanted is None or (not isinstance(planned.step, VerifyStep) and self._action(planned).asks):
             return
         if isinstance(planned.step, ReturnStep) and planned.returns != planned.step.steps[0]:
             return
@@ -142,7 +142,9 @@ class StepRunner:
         action = self._action(planned)
         state = self.recorder.step_state(planned.id)
         now = await self._observe(planned, action)
-        start = action.state.model_validate(state.start) if state.start is not None else now
+        start = (
+            action.state.model_validate(state.start) if state.start is not None else self._start(planned, action, now)
+        )
         target = self._target(planned, action, start)
         if action.reached(now, target):
             await self._confirm(planned, watch)
@@ -169,6 +171,11 @@ class StepRunner:
         self._status(planned, StepStatus.VERIFYING, "already as wanted")
         await self._gates(planned, planned.step.after, "after", watch)
         self._status(planned, StepStatus.DONE, "already as wanted")
+
+    def _start(self, planned: PlannedStep, action: AnyAction, now: Value) -> Value:
+        """What is there before the step: of what only people know, that the step to be returned was done."""
+        recorded = self.recorder.step_state(planned.returns).start if planned.returns else None
+        return action.target(action.state.model_validate(recorded)) if recorded and action.asks else now
 
     def _target(self, planned: PlannedStep, action: AnyAction, start: Value) -> Value:
         """What the step wants: for a return, what was recorded before the step that it returns."""

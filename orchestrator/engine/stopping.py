@@ -67,11 +67,12 @@ class Waiting:
     """The steps that wait for time or for people; the run is held while there is one."""
 
     recorder: Recorder
-    steps: set[str] = field(default_factory=set)
+    steps: dict[str, str] = field(default_factory=dict)
+    """Each with what it waits for."""
 
     def begin(self, step: str, reason: str) -> None:
         """``step`` waits. A run that is being undone stays so: it says what it waits for as progress."""
-        self.steps.add(step)
+        self.steps[step] = reason
         if self.recorder.state.undoing:
             self.recorder.progress(step, f"waits {reason}", {})
         else:
@@ -79,9 +80,13 @@ class Waiting:
 
     def end(self, step: str) -> None:
         """``step`` waits no longer."""
-        self.steps.discard(step)
-        if not self.steps and self.recorder.state.status is RunStatus.HELD:
-            self.recorder.run_status(RunStatus.RUNNING)
+        ended = self.steps.pop(step, None)
+        if ended is None or self.recorder.state.status is not RunStatus.HELD:
+            return
+        for other, reason in self.steps.items():
+            self.recorder.run_status(RunStatus.HELD, f"{other} waits {reason}")
+            return
+        self.recorder.run_status(RunStatus.RUNNING)
 
 
 class StepWatch:

@@ -6,6 +6,7 @@ every value has one place, and a file cannot grow while it is read. Tags are ref
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
@@ -239,8 +240,14 @@ class _Builder:
             message = f"cannot read a text of {len(text)} characters: more than {MAX_TEXT} are too long"
             self._problems.add(place, message, "shorten it")
             return ScalarNode(place, None, "", unknown=True)
-        plain = event.implicit[0] and event.tag is None
-        return ScalarNode(place, _meaning(text) if plain else text, text)
+        if not event.implicit[0] or event.tag is not None:
+            return ScalarNode(place, text, text)
+        meaning = _meaning(text)
+        if isinstance(meaning, float) and math.isinf(meaning):
+            message = f"cannot read the number {quote(text)[1:-1]}: it is too large"
+            self._problems.add(place, message, "write a smaller one, or put it in quotes if it is text")
+            return ScalarNode(place, None, "", unknown=True)
+        return ScalarNode(place, meaning, text)
 
     def _refuse_alias(self, anchor: str, place: Place) -> None:
         if anchor not in self._aliases:

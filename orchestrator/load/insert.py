@@ -23,6 +23,8 @@ class Argument:
 
     value: Plain
     text: str
+    stands_in: str = ""
+    """Where nobody has given it: what it stands in for, in a sentence."""
 
 
 LookUp: TypeAlias = Callable[[str], Argument | None]
@@ -88,7 +90,10 @@ def _piece(match: re.Match[str], place: Place, look_up: LookUp, problems: Proble
 
 def _found(name: str, place: Place, look_up: LookUp, problems: Problems) -> Argument | None:
     try:
-        return look_up(name)
+        argument = look_up(name)
     except FailoverError as error:
         problems.add(place, error.message, error.remedy)
         return None
+    if argument is not None and argument.stands_in:
+        problems.note_stand_in(place, argument.stands_in)
+    return argument

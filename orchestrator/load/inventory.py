@@ -15,7 +15,7 @@ from orchestrator.load import document, groups, schema
 from orchestrator.load.insert import Argument, LookUp, insert
 from orchestrator.load.locations import check_locations
 from orchestrator.load.node import MappingNode, Node, Pair, Place, child, descend, name_at, names_at
-from orchestrator.load.problems import Problems, meant, quote
+from orchestrator.load.problems import Problems, is_text, meant, quote
 from orchestrator.load.secrets import refuse_inserted
 from orchestrator.load.version import check_version
 from orchestrator.model.inventory import DemandFromSwitch, Inventory
@@ -39,6 +39,7 @@ def load_inventory(paths: Sequence[Path], references: Mapping[str, Callable[[str
     problems = Problems()
     if not paths:
         problems.add(Place(), "cannot do anything without an inventory: no file is named", "name one with -i")
+        problems.raise_any()
     look_up = _references(references)
     roots = [root for path in paths if (root := _read(path, look_up, problems)) is not None]
     if len(roots) < len(paths):
@@ -193,11 +194,14 @@ def from_environment(name: str) -> str:
     """What ``${env:NAME}`` stands for.
 
     Raises:
-        RefusedError: it is not set.
+        RefusedError: it is not set, or is no text.
     """
     if name not in os.environ:
         raise RefusedError(f"cannot insert ${{env:{name}}}: it is not set", remedy=f"export {name}=…")
-    return os.environ[name]
+    value = os.environ[name]
+    if not is_text(value):
+        raise RefusedError(f"cannot insert ${{env:{name}}}: it is not UTF-8", remedy=f"export {name}=…, as UTF-8")
+    return value
 
 
 def host_names(inventory: Inventory) -> list[str]:

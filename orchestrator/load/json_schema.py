@@ -39,6 +39,7 @@ _REFERENCE: Final = r"\$\{"
 
 _TEXTS: Final[Mapping[str, Callable[[float], str]]] = {
     units.DURATION: units.format_duration,
+    units.POSITIVE_DURATION: units.format_duration,
     units.FRACTION: units.format_fraction,
 }
 """How defaults, which the models hold as numbers, are written."""

@@ -19,19 +19,27 @@ _SECRET: Final = re.compile(
 A mistake elsewhere in the line, in a file that cannot be read so far, or under a key of no meaning, shows the line too.
 """
 
+_DECLARED: Final = re.compile(r"""(?i) ["']? \b type ["']? \s{0,9} : \s{1,9} ["']? secret \b""", re.VERBOSE)
+_DEFAULT: Final = re.compile(r"""(?ix) \b default ["']? \s{0,9} : \s{1,9} (?! ["']? (?:env:|file:)) (?=\S)""")
+_NEAR: Final = 4
+"""So many lines above and below belong to one declaration of a parameter, where the file cannot be read."""
+
 
 def without_secrets(lines: Sequence[str], problems: Iterable[Problem]) -> tuple[str, ...]:
     """The lines of a file; those in which problems stand have no secret any more."""
     masked = list(lines)
     for problem in problems:
         if 0 < problem.line <= len(masked):
-            masked[problem.line - 1] = _masked(masked[problem.line - 1], problem)
+            around = lines[max(0, problem.line - 1 - _NEAR) : problem.line + _NEAR]
+            masked[problem.line - 1] = _masked(masked[problem.line - 1], problem, around)
     return tuple(masked)
 
 
-def _masked(line: str, problem: Problem) -> str:
-    named = _SECRET.search(line)
-    ends = [named.end()] if named else []
+def _masked(line: str, problem: Problem, around: Sequence[str]) -> str:
+    ends = [named.end()] if (named := _SECRET.search(line)) else []
+    default = _DEFAULT.search(line)
+    if default and any(_DECLARED.search(one) for one in around):
+        ends.append(default.end())
     if problem.hidden:
         ends.append(problem.hidden - 1)
     end = min(ends, default=len(line))

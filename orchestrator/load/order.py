@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from orchestrator.load.flatten import RETURNABLE
-from orchestrator.load.node import MappingNode, Name, Node, SequenceNode, child, name_at, names_at, place_of
+from orchestrator.load.node import MappingNode, Name, Node, SequenceNode, child, has, name_at, names_at, place_of
 from orchestrator.load.problems import Problems, meant, quote
 
 
@@ -48,10 +48,9 @@ class _Order:
             message = f"cannot tell two steps apart: {quote(name.text)} stands in line {first.line} already"
             self._problems.add(name.place, message, "give one of them another id")
             return name.text
-        stated = child(node, "needs")
         default = (above,) if above else ()
         listed = tuple(need.text for need in names_at(node, "needs"))
-        self._needs[name.text] = default if stated is None else listed
+        self._needs[name.text] = listed if has(node, "needs") else default
         self._nodes[name.text] = node
         return name.text
 
@@ -100,7 +99,7 @@ class _Order:
         if kind.text not in RETURNABLE:
             remedy = f"only {', '.join(RETURNABLE)} can be returned"
             self._problems.add(name.place, f"{what}: {quote(kind.text)} changes nothing that could be", remedy)
-        elif kind.text == "manual" and child(child(self._nodes[name.text], "with"), "undo") is None:
+        elif kind.text == "manual" and not has(self._nodes[name.text], "with", "undo"):
             self._problems.add(name.place, f"{what}: it says no way back", "write its 'undo', or leave it out here")
         elif name.text not in before:
             remedy = "name a step above it, or one that its 'needs' lead to"

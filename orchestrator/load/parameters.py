@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Collection, Mapping, MutableSet
-from dataclasses import dataclass, field
+import re
+from collections.abc import Callable, Collection, Iterator, Mapping, MutableSet, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from pydantic import TypeAdapter
@@ -13,18 +14,23 @@ from orchestrator.errors import FailoverError
 from orchestrator.load import schema
 from orchestrator.load.insert import Argument, LookUp
 from orchestrator.load.inventory import host_names
-from orchestrator.load.node import MappingNode, Pair, Place, ScalarNode, child
+from orchestrator.load.node import MappingNode, Node, Pair, Place, ScalarNode, child
 from orchestrator.load.problems import Problems, closest, listed, meant, quote
+from orchestrator.load.stand_ins import Missing, stand_ins
 from orchestrator.model.inventory import Inventory
 from orchestrator.model.runbook import ChoiceParameter, Parameter, ParameterType
 from orchestrator.model.secret import parse_secret
 from orchestrator.model.units import parse_duration, parse_fraction
 
 _PARAMETER: Final[TypeAdapter[Parameter]] = TypeAdapter(Parameter)
+_NUMBER: Final = re.compile(r"[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?")
+_SECONDS: Final = re.compile(r"[0-9]{1,300}(?:\.[0-9]{1,300})?")
 
 
 @dataclass(frozen=True, slots=True)
-class _WrongError(Exception):
+class WrongValueError(Exception):
+    """A text that is no value of its parameter, and what to write instead."""
+
     why: str
     remedy: str
 
@@ -58,6 +64,7 @@ def bind(root: MappingNode, inventory: Inventory, given: Given, problems: Proble
         return {}
     pairs = section.pairs if isinstance(section, MappingNode) else ()
     declared = [pair.key for pair in pairs]
+    hide_secrets(pairs, given, problems)
     mistyped: set[str | None] = set()
     for name in given.values:
         if name not in declared:
@@ -65,19 +72,33 @@ def bind(root: MappingNode, inventory: Inventory, given: Given, problems: Proble
             remedy = meant(name, declared, "parameters")
             problems.add(given.place(name), f"parameter {_name(name)}: the runbook has no such parameter", remedy)
     bound: dict[str, Argument | None] = {}
+    missing: list[Missing] = []
+    taken: dict[ParameterType, list[str]] = {}
     for pair in pairs:
+        bound[pair.key] = None
         unknown = pair.key in given.unknown or (pair.key in mistyped and pair.key not in given.values)
-        taken = {one.text for one in bound.values() if one is not None}
-        bound[pair.key] = None if unknown else _bound(pair, inventory, given, taken, problems)
-    return bound
+        declaration = None if unknown else schema.part(_PARAMETER, pair.value)
+        default = child(pair.value, "default")
+        if declaration is None or (isinstance(default, ScalarNode) and default.unknown):
+            continue  # which is reported
+        text = _default(pair)
+        if pair.key in given.values or text is not None:
+            bound[pair.key] = value = _bound(pair, declaration, inventory, given, problems)
+            taken.setdefault(declaration.type, []).extend([value.text] if value else ())
+        elif given.stand_ins:
+            missing.append(Missing(pair.key, pair.place, declaration))
+        else:
+            _report_missing(pair.key, declaration, _known(declaration, inventory), given, problems)
+    return bound | stand_ins(root, missing, taken, inventory, problems)
 
 
-def value_of(declaration: Parameter, text: str, inventory: Inventory) -> Argument | str:
-    """The value that ``text`` is for such a parameter; or, where it is none, why not."""
-    try:
-        return _read(declaration.type, text, _known(declaration, inventory))
-    except _WrongError as wrong:
-        return wrong.why
+def value_of(declaration: Parameter, text: str, inventory: Inventory) -> Argument:
+    """The value that ``text`` is for such a parameter.
+
+    Raises:
+        WrongValueError: it is none.
+    """
+    return _read(declaration.type, text, _known(declaration, inventory))
 
 
 def declaration(root: MappingNode, name: str) -> Parameter | None:
@@ -105,51 +126,42 @@ def look_up(root: MappingNode, bound: Mapping[str, Argument | None], used: Mutab
     return find
 
 
-def _bound(
-    pair: Pair, inventory: Inventory, given: Given, taken: Collection[str], problems: Problems
-) -> Argument | None:
-    declaration = schema.part(_PARAMETER, pair.value)
-    if declaration is None:
-        return None  # the schema reports why
-    known = _known(declaration, inventory)
+def _default(pair: Pair) -> str | None:
     default = child(pair.value, "default")
-    text = default.text if isinstance(default, ScalarNode) and default.value is not None else None
-    if pair.key in given.values:
-        if text is not None:  # of a site that is not there a default may speak, as long as it is not used
-            _read_default(pair, declaration.type, text, None, problems)
-        return _read_given(pair.key, declaration.type, given, known, problems)
-    if text is not None:
-        return _read_default(pair, declaration.type, text, known, problems)
-    if given.stand_ins:
-        return _stand_in(declaration, inventory, taken)
+    return default.text if isinstance(default, ScalarNode) and default.value is not None else None
+
+
+def _bound(
+    pair: Pair, declaration: Parameter, inventory: Inventory, given: Given, problems: Problems
+) -> Argument | None:
+    """What is given, else the default; one of them is there."""
+    known = _known(declaration, inventory)
+    text = _default(pair)
+    if pair.key not in given.values:
+        return _read_default(pair, declaration.type, text or "", known, problems)
+    if text is not None:  # of a site that is not there a default may speak, as long as it is not used
+        _read_default(pair, declaration.type, text, None, problems)
+    return _read_given(pair.key, declaration.type, given, known, problems)
+
+
+def _report_missing(
+    name: str, declaration: Parameter, known: Collection[str] | None, given: Given, problems: Problems
+) -> None:
     about = declaration.help or f"a {declaration.type}"
     choices = f", one of {listed(known)}" if known else ""
-    problems.add(given.whole, f"parameter {_name(pair.key)}: it is missing", f"{given.how(pair.key)}: {about}{choices}")
-    return None
-
-
-_EXAMPLES: Final = {"string": "text", "number": "1", "duration": "1m", "percent": "10%", "secret": "env:SECRET"}
-
-
-def _stand_in(declaration: Parameter, inventory: Inventory, taken: Collection[str]) -> Argument | None:
-    """A value that a parameter of this type may well have, and that no other one has where names are asked for."""
-    known = _known(declaration, inventory)
-    if declaration.type == "site":  # one that serves, of the pool with the most of them
-        known = max((list(pool.sites) for pool in inventory.pools.values()), key=len)
-    if known is None:
-        return _read(declaration.type, _EXAMPLES[declaration.type], None)
-    free = [name for name in known if name not in taken] or list(known)
-    return Argument(free[0], free[0]) if free else None
+    problems.add(given.whole, f"parameter {_name(name)}: it is missing", f"{given.how(name)}: {about}{choices}")
 
 
 def _read_given(
     name: str, kind: ParameterType, given: Given, known: Collection[str] | None, problems: Problems
 ) -> Argument | None:
+    place = given.place(name)
     try:
-        return _read(kind, given.values[name], known)
-    except _WrongError as wrong:
-        problems.add(given.place(name), f"parameter {_name(name)}: {wrong.why}", wrong.remedy)
+        read = _read(kind, given.values[name], known)
+    except WrongValueError as wrong:
+        problems.add(place, f"parameter {_name(name)}: {wrong.why}", wrong.remedy)
         return None
+    return replace(read, stands_in=problems.stand_ins().get(place, "") if place.line else "")
 
 
 def _read_default(
@@ -157,11 +169,11 @@ def _read_default(
 ) -> Argument | None:
     try:
         return _read(kind, text, known)
-    except _WrongError as wrong:
+    except WrongValueError as wrong:
         default = child(pair.value, "default")
         place = default.place if default else pair.place
         message = f"cannot read 'default' of parameter {quote(pair.key)}: {wrong.why}"
-        problems.add(place, message, wrong.remedy, hidden=place.column if kind == "secret" else 0)
+        problems.add(place, message, wrong.remedy)
         return None
 
 
@@ -184,7 +196,7 @@ def _read(kind: ParameterType, text: str, known: Collection[str] | None) -> Argu
     if kind == "secret":
         return _reference(text)
     if known is not None and text not in known:
-        raise _WrongError(f"there is no {kind} {quote(text)}", meant(text, known, f"{kind}s"))
+        raise WrongValueError(f"there is no {kind} {quote(text)}", meant(text, known, f"{kind}s"))
     return Argument(text, text)
 
 
@@ -193,7 +205,7 @@ def _reference(text: str) -> Argument:
         return Argument(str(parse_secret(text)), text)
     except ValueError as error:
         why, _, remedy = str(error).rpartition(": ")
-        raise _WrongError(why, remedy) from None
+        raise WrongValueError(why, remedy) from None
 
 
 def _parsed(parse: Callable[[str], float], text: str) -> float:
@@ -202,15 +214,12 @@ def _parsed(parse: Callable[[str], float], text: str) -> float:
     except ValueError as error:
         why, separator, remedy = str(error).rpartition(": ")
         if not separator or len(why) > 200:
-            raise _WrongError(f"{quote(text)} cannot be used", "write a shorter value") from None
-        raise _WrongError(why, remedy) from None
+            raise WrongValueError(f"{quote(text)} cannot be used", "write a shorter value") from None
+        raise WrongValueError(why, remedy) from None
 
 
 def _number(text: str) -> float:
-    try:
-        number = float(text)
-    except ValueError:
-        number = math.nan
+    number = float(text) if _NUMBER.fullmatch(text.strip()) else math.nan
     if not math.isfinite(number):
         raise ValueError(f"{text!r} is not a number: write for example 3 or 1.5")
     return int(number) if number.is_integer() and text.strip().lstrip("+-").isdigit() else number
@@ -218,10 +227,7 @@ def _number(text: str) -> float:
 
 def _duration(text: str) -> float:
     """A plain number is seconds here too, where everything is text."""
-    try:
-        return parse_duration(float(text))
-    except ValueError:
-        return parse_duration(text)
+    return parse_duration(float(text) if _SECONDS.fullmatch(text) else text)
 
 
 _PARSERS: Final[dict[ParameterType, Callable[[str], float]]] = {
@@ -229,6 +235,46 @@ _PARSERS: Final[dict[ParameterType, Callable[[str], float]]] = {
     "duration": _duration,
     "percent": parse_fraction,
 }
+
+
+def hide_secrets(pairs: Sequence[Pair], given: Given, problems: Problems) -> None:
+    """Keep what may be a secret out of every message: what is declared, or given, as one and is no reference."""
+    secret = [pair for pair in pairs if may_be_secret(pair.value)]
+    for pair in secret:
+        for value in _values(pair.value):
+            problems.hide(value.place)
+    names = [pair.key for pair in secret]
+    for name, text in given.values.items():
+        place = given.place(name)
+        if place.line and closest(name, names) is not None and not is_reference(text):
+            problems.hide(place)
+
+
+def may_be_secret(declaration: Node | None) -> bool:
+    """Whether a parameter is meant to be a secret, also where its declaration cannot be read."""
+    texts = [pair.value.text for pair in _pairs(declaration) if isinstance(pair.value, ScalarNode)]
+    return any(closest(text, ["secret"]) for text in texts)
+
+
+def _values(declaration: Node) -> Iterator[Node]:
+    """What may be the default of a parameter."""
+    for pair in _pairs(declaration):
+        other = closest(pair.key, [*ChoiceParameter.model_fields]) not in {None, "default"}
+        if not other and not (isinstance(pair.value, ScalarNode) and is_reference(pair.value.text)):
+            yield pair.value
+
+
+def _pairs(node: Node | None) -> tuple[Pair, ...]:
+    return node.pairs if isinstance(node, MappingNode) else ()
+
+
+def is_reference(text: str) -> bool:
+    """Whether it says where a secret is, so that it can be shown."""
+    try:
+        parse_secret(text)
+    except ValueError:
+        return False
+    return True
 
 
 def _name(name: str) -> str:

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from orchestrator.load.insert import Argument
 from orchestrator.load.node import MappingNode, Name, ScalarNode, child, name_at
-from orchestrator.load.parameters import declaration, value_of
-from orchestrator.load.problems import Problems, meant, quote
+from orchestrator.load.parameters import WrongValueError, declaration, is_reference, may_be_secret, value_of
+from orchestrator.load.problems import Problems, closest, meant, quote
 from orchestrator.model.inventory import Inventory
 
 
@@ -31,6 +31,10 @@ class Part:
         found = {name: argument.value for name, argument in self.arguments.items() if argument is not None}
         return {name: value for name, value in found.items() if value is not None}
 
+    def texts(self) -> dict[str, str]:
+        """Each parameter that is known as one would type it."""
+        return {name: argument.text for name, argument in self.arguments.items() if argument is not None}
+
     def unused(self) -> list[Name]:
         """Parameters that nothing asks for."""
         section = child(self.root, "parameters")
@@ -43,6 +47,7 @@ class Part:
         if name is None:
             return ""
         self.used.add(name.text)
+        self._hide_secret(step, name.text, problems)
         if name.text not in self.arguments:
             message = f"cannot ask 'when' for parameter {quote(name.text)}: there is no such parameter"
             problems.add(name.place, message, meant(name.text, self.arguments, "parameters"))
@@ -54,9 +59,20 @@ class Part:
             message = f"cannot ask 'when' for parameter {quote(name.text)}: a secret decides nothing"
             problems.add(name.place, message, "declare a parameter of the type 'choice'")
             return ""
-        value = value_of(declared, wanted.text, self.inventory)
-        if isinstance(value, str):
-            message = f"cannot ask 'when' for parameter {quote(name.text)}: {value}"
-            problems.add(wanted.place, message, f"write a {declared.type} as it would be given")
+        try:
+            value = value_of(declared, wanted.text, self.inventory)
+        except WrongValueError as wrong:
+            problems.add(wanted.place, f"cannot ask 'when' for parameter {quote(name.text)}: {wrong.why}", wrong.remedy)
             return ""
         return "" if value.value == argument.value else f"{name.text} is {argument.text}, not {value.text}"
+
+    def _hide_secret(self, step: MappingNode, name: str, problems: Problems) -> None:
+        """What a secret is compared with may be the secret itself."""
+        declared, when = child(self.root, "parameters"), child(step, "when")
+        known = closest(name, self.arguments)
+        if known is None or not may_be_secret(child(declared, known)) or not isinstance(when, MappingNode):
+            return
+        for pair in when.pairs:
+            shown = isinstance(pair.value, ScalarNode) and is_reference(pair.value.text)
+            if pair.key != "param" and not shown:
+                problems.hide(pair.value.place)

@@ -8,6 +8,7 @@ import operator
 import re
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 from typing import Final
@@ -42,6 +43,8 @@ class Problems:
         """Keys and values read so far; who reads the files counts them, so that together they cost no more than one."""
         self._found: dict[tuple[Place, str], Problem] = {}
         self._places: set[Place] = set()
+        self._secrets: dict[tuple[str, int], int] = {}
+        self._stand_ins: dict[Place, str] = {}
 
     def add(self, place: Place, message: str, remedy: str = "", *, hidden: int = 0) -> None:
         """Note a mistake; the same one at the same place counts once. In the column ``hidden`` a secret begins.
@@ -59,6 +62,19 @@ class Problems:
         """Whether something is wrong there already."""
         return place in self._places
 
+    def hide(self, place: Place) -> None:
+        """From ``place`` on its line holds a secret: whatever mistake is shown in that line, this is not."""
+        line = (place.file, place.line)
+        self._secrets[line] = min(place.column, self._secrets.get(line, place.column))
+
+    def note_stand_in(self, place: Place, which: str) -> None:
+        """At ``place`` stands nothing that the user has given; ``which`` says in a sentence what it is."""
+        self._stand_ins[place] = which
+
+    def stand_ins(self) -> Mapping[Place, str]:
+        """Where a value stands in for a parameter, with what was noted."""
+        return self._stand_ins
+
     def raise_any(self) -> None:
         """Report everything that was found, in the order of the places.
 
@@ -66,17 +82,36 @@ class Problems:
             InputError: something was found.
         """
         if self._found:
-            raise InputError([self._found[key] for key in sorted(self._found)])
+            raise InputError([self._shown(key) for key in sorted(self._found)])
 
     def _give_up(self) -> None:
-        first = [self._found[key] for key in sorted(list(self._found)[:MOST])]
+        first = [self._shown(key) for key in sorted(list(self._found)[:MOST])]
         message = f"cannot look at all of this: it has more than {MOST} mistakes, of which these were found first"
         raise InputError([Problem(message, "mend them, or name the right file"), *first])
+
+    def _shown(self, key: tuple[Place, str]) -> Problem:
+        """A mistake with what is known by now of the secrets in its line, and of what stands in for a parameter."""
+        place, problem = key[0], self._found[key]
+        hidden = self._secrets.get((place.file, place.line), 0)
+        if hidden:
+            problem = replace(problem, hidden=min(hidden, problem.hidden or hidden))
+        return with_stand_in(problem, self._stand_ins)
+
+
+def with_stand_in(problem: Problem, stand_ins: Mapping[Place, str]) -> Problem:
+    """The mistake; where a value that stands in for a parameter causes it, that is said with the remedy."""
+    which = stand_ins.get(Place(problem.file, problem.line, problem.column))
+    return replace(problem, remedy=f"{problem.remedy} ({which})" if problem.remedy else which) if which else problem
 
 
 def quote(text: str) -> str:
     """A piece of the user's text, in quotes, short and printable."""
     return repr(text if len(text) <= 60 else text[:59] + "…")
+
+
+def is_text(text: str) -> bool:
+    """Whether it can be written as UTF-8; what comes from outside may have bytes in it that Python only carries."""
+    return not any("\ud800" <= character <= "\udfff" for character in text)
 
 
 def listed(names: Iterable[str]) -> str:
@@ -131,12 +166,12 @@ def read_sources(problems: Iterable[Problem]) -> dict[str, tuple[str, ...]]:
 
 
 def _lines(path: Path) -> tuple[str, ...]:
-    if not path.is_file():  # not a pipe, which has nothing more to say
-        return ()
     try:
+        if not path.is_file():  # not a pipe, which has nothing more to say
+            return ()
         with path.open("rb") as stream:
             text = stream.read(_READ_BACK).decode("utf-8-sig", errors="replace")
-    except OSError:
+    except (OSError, ValueError):  # in a folder that is closed to us; a name that no file can have
         return ()
     return tuple(_LINE_BREAK.split(text))
 
@@ -150,7 +185,7 @@ def render(problems: Sequence[Problem], sources: Mapping[str, Sequence[str]], co
 
 
 def _rendered(problem: Problem, lines: Sequence[str], colour: bool) -> str:
-    text = _printable(str(problem))
+    text = printable(str(problem))
     if colour:
         place, separator, sentence = text.partition(": ") if problem.file else ("", "", text)
         text = f"{_BOLD}{place}{separator}{_PLAIN}{sentence}"
@@ -165,14 +200,14 @@ def _rendered(problem: Problem, lines: Sequence[str], colour: bool) -> str:
 def _excerpt(line: str, column: int) -> tuple[str, str]:
     """The part of the line around ``column``, and a line with a caret under that column."""
     start = max(0, min(column - _SHOWN_WIDTH // 2, len(line) - _SHOWN_WIDTH))
-    shown = _printable(line[start : start + _SHOWN_WIDTH])
+    shown = printable(line[start : start + _SHOWN_WIDTH])
     before = "…" if start else ""
     after = "…" if start + _SHOWN_WIDTH < len(line) else ""
     indent = sum(_columns(character) for character in before + shown[: column - start])
     return f"{before}{shown}{after}", " " * indent + "^"
 
 
-def _printable(text: str) -> str:
+def printable(text: str) -> str:
     """The text with nothing in it that a terminal would obey; as long as before."""
     return "".join(" " if character == "\t" else character if character.isprintable() else "�" for character in text)
 

@@ -20,12 +20,13 @@ from orchestrator.load.node import (
     SequenceNode,
     child,
     descend,
+    has,
     name_at,
     names_at,
     place_of,
 )
 from orchestrator.load.order import check_order
-from orchestrator.load.problems import Problems, meant, quote
+from orchestrator.load.problems import Problems, listed, meant, quote
 from orchestrator.load.subject import subject
 from orchestrator.model.check import METRICS, Check, Detect
 from orchestrator.model.inventory import Inventory, Pool
@@ -49,7 +50,9 @@ def check_rules(root: MappingNode, inventory: Inventory, problems: Problems) -> 
     for index, guard in enumerate(_entries(root, "guards")):
         rules.check_guard(index, guard)
     for index, step in enumerate(_entries(root, "steps")):
-        rules.check_step(subject(root, ("steps", index)), step)
+        what = subject(root, ("steps", index))
+        rules.check_step(what, step)
+        rules.check_plan_b(what, step)
     check_order(root, problems)
 
 
@@ -111,20 +114,26 @@ class _Rules:
             self._shift(step, what)
         elif kind is not None and kind.text == "smtp.drain":
             self._drain(step, what)
-        for instead in _entries(step, "plan_b"):
-            self._plan_b(instead, what)
 
-    def _plan_b(self, step: Node, what: str) -> None:
-        """A plan B is done from top to bottom when all else is being undone: nothing in it can be returned."""
+    def check_plan_b(self, what: str, step: Node) -> None:
+        """A plan B belongs to a step that cannot be undone; its steps are done one after the other."""
+        if has(step, "plan_b") and _can_be_undone(step):
+            message = f"cannot use the plan B of {what}: it can be undone, so its plan B would never be done"
+            self._problems.add(place_of(step, "plan_b"), message, "leave it out")
+        for instead in _entries(step, "plan_b"):
+            self._instead(instead, what)
+
+    def _instead(self, step: Node, what: str) -> None:
+        """A plan B is the last resort, while all else is being undone: nothing in it is undone or returned."""
         called = name_at(step, "id")
         mine = f"step {quote(called.text)} of the plan B of {what}" if called else f"the plan B of {what}"
         self.check_step(mine, step)
         for key, remedy in (
             ("needs", "its steps are done from top to bottom"),
-            ("plan_b", "what is in it must be possible to undo"),
+            ("plan_b", "it is the last resort: what is in it is not undone"),
             ("when", "put 'when' at the step that it belongs to"),
         ):
-            if child(step, key) is not None:
+            if has(step, key):
                 self._problems.add(place_of(step, key), f"cannot use {mine}: it has {quote(key)}", remedy)
         kind = name_at(step, "do")
         if kind is not None and kind.text == "return":
@@ -168,6 +177,8 @@ class _Rules:
             return
         if not (self._member(pool, one, what) if one else self._site(pool, site, what)):
             return
+        if one and site and not self._stands_at(pool, one, site, what):
+            return
         for member in (name.text,) if one else pool[1].members(name.text):
             host = self._inventory.hosts.get(member)
             if host is None or host.gate is None:
@@ -176,12 +187,22 @@ class _Rules:
 
     def _site_or_host(self, step: Node, what: str) -> None:
         arguments = child(step, "with")
-        given = [key for key in ("site", "host") if child(arguments, key) is not None]
-        if not isinstance(arguments, MappingNode) or len(given) == 1:
-            return
-        why = "it has both 'site' and 'host'" if given else "it has neither 'site' nor 'host'"
-        place = place_of(arguments, "host") if given else arguments.place
-        self._problems.add(place, f"cannot drain in {what}: {why}", "name exactly one of them")
+        if isinstance(arguments, MappingNode) and not any(has(arguments, key) for key in ("site", "host")):
+            message = f"cannot drain in {what}: it has neither 'site' nor 'host'"
+            self._problems.add(arguments.place, message, "name a site, a host, or a host with its site")
+
+    def _stands_at(self, pool: tuple[str, Pool], host: Name, site: Name, what: str) -> bool:
+        """A host that is named with its site stands there: the checks look at the site, and would prove another one."""
+        home = pool[1].site_of(host.text)
+        if home is None or not self._site(pool, site, what):
+            return False
+        if home == site.text:
+            return True
+        message = f"cannot drain {quote(host.text)} in {what}: it stands at {quote(home)}, not at {quote(site.text)}"
+        there = listed(pool[1].members(site.text))
+        remedy = f"give its site, {quote(home)}, or a member of {quote(pool[0])} at {quote(site.text)}: {there}"
+        self._problems.add(host.place, message, remedy)
+        return False
 
     def _member(self, pool: tuple[str, Pool], name: Name, what: str) -> bool:
         if pool[1].site_of(name.text) is not None:
@@ -232,7 +253,7 @@ class _Rules:
         for step in _entries(self._root, "steps"):
             kind = name_at(step, "do")
             site = name_at(step, "with", "site") if kind and kind.text == "smtp.drain" else None
-            if site is not None:
+            if site is not None and not has(child(step, "with"), "host"):
                 yield site
 
     def _enough_sites(self, pool: tuple[str, Pool], wanted: Node, what: str) -> None:
@@ -281,7 +302,7 @@ class _Rules:
         """Wald's sequential test needs a fault that differs from what is normal, and chances that can be had."""
         wanted = child(node, "detect")
         probe = name_at(node, "probe")
-        if wanted is None or probe is None:
+        if not has(wanted) or wanted is None or probe is None:
             return
         if probe.text in METRICS and probe.text not in _MAIL_PROBES:
             message = f"cannot judge {what}: 'detect' counts failing probes, and {quote(probe.text)} has none"
@@ -302,6 +323,14 @@ class _Rules:
             )
             remedy = "raise 'failure_rate' above 'baseline'"
             self._problems.add(place_of(wanted, "failure_rate"), message, remedy)
+
+
+def _can_be_undone(step: Node) -> bool:
+    """Whether a step has a way back: all but a person's task that says none. Blank text says none either."""
+    kind, undo = name_at(step, "do"), name_at(step, "with", "undo")
+    if kind is None or kind.text != "manual":
+        return kind is not None
+    return undo is not None and bool(undo.text.strip())
 
 
 def _misfit(metric: str, threshold: Threshold) -> str:

@@ -11,7 +11,7 @@ from orchestrator.errors import FailoverError
 from orchestrator.load import document, schema
 from orchestrator.load.flatten import flatten
 from orchestrator.load.insert import Argument, insert
-from orchestrator.load.node import MappingNode, Name, ScalarNode, child, name_at
+from orchestrator.load.node import MappingNode, Name, Place, ScalarNode, child, name_at
 from orchestrator.load.parameters import Given, bind, look_up
 from orchestrator.load.part import Part
 from orchestrator.load.problems import Problems, quote
@@ -37,6 +37,9 @@ class LoadedRunbook:
     parameters: dict[str, str | int | float]
     """What was inserted: durations in seconds, percentages as fractions of one, secrets as references."""
 
+    given: dict[str, str]
+    """The same as one would type it."""
+
     root: MappingNode
     """The same as ``runbook`` with the place of everything, for lint."""
 
@@ -45,6 +48,9 @@ class LoadedRunbook:
 
     silences: tuple[PlacedSilence, ...] = field(default=())
     """Findings of lint that are meant to be so."""
+
+    stand_ins: Mapping[Place, str] = field(default_factory=dict)
+    """Where a value stands in for a parameter that is not given, and for which."""
 
 
 def load_runbook(
@@ -72,7 +78,8 @@ def load_runbook(
     runbook = schema.build(Runbook, flat.root, problems)
     problems.raise_any()
     assert runbook is not None, "the schema says why it makes no model"
-    return LoadedRunbook(runbook, part.values(), flat.root, flat.unused, flat.silences)
+    values, texts = part.values(), part.texts()
+    return LoadedRunbook(runbook, values, texts, flat.root, flat.unused, flat.silences, problems.stand_ins())
 
 
 class _Reader:
@@ -100,7 +107,7 @@ class _Reader:
     def include(self, part: Part, step: MappingNode) -> Part | None:
         """The runbook that a step of ``part`` includes; None where there is none, which is reported."""
         name = name_at(step, "runbook")
-        if name is None:
+        if name is None or not name.text:
             return None  # which the schema reports
         try:
             path = self._path(part, name.text)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, TypeVar
@@ -147,7 +148,7 @@ class _Explanation:
             return
         if isinstance(self._spot.shape, LeafShape) and not isinstance(node, ScalarNode):
             self._say(node, *_wrong_value(self._error, self._spot))  # whatever is wrong inside it
-        elif isinstance(self._spot.shape, EitherShape) and isinstance(node, MappingNode):
+        elif isinstance(self._spot.shape, EitherShape) and isinstance(node, MappingNode) and self._spot.shape.models():
             self._unknown_kind(self._spot.shape, node)
         elif kind == "extra_forbidden":
             self._unknown_key()
@@ -285,12 +286,18 @@ def _leaf_remedy(shape: LeafShape, node: Node) -> str:
         return "write one value" if not choices else f"write {shape.words()}"
     if node.inserted:
         return "insert a parameter of another type"
+    if isinstance(node.value, str) and (node.text in choices or (shape.kind in {int, float} and _is_number(node))):
+        return f"write {node.text} without quotes"
     near = closest(node.text, choices)
     if near:
         return f"did you mean {quote(near)}?"
     if shape.kind is str:
         return f'put it in quotes: "{quote(node.text)[1:-1]}"'
     return f"write {shape.words()}" if len(choices) < 2 else "write one of these"
+
+
+def _is_number(node: ScalarNode) -> bool:
+    return re.fullmatch(r"[0-9]+(\.[0-9]+)?", node.text) is not None
 
 
 def _shown(node: Node) -> str:

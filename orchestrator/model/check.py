@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from orchestrator.model.secret import Login
-from orchestrator.model.units import Bound, Duration, Fraction, Size
+from orchestrator.model.units import Bound, Duration, Fraction, PositiveDuration, Size
 from orchestrator.model.value import Value
 
 
@@ -36,8 +36,8 @@ class SmtpArguments(Value):
 
     starttls: bool = Field(default=False, description="Switch to TLS and verify the certificate (RFC 3207).")
     message_size: Size = Field(default=1024, description="Bytes of message; 64KiB finds loss of large packets.")
-    timeout: Duration = Field(default=5.0, description="A transaction that takes longer has failed.")
-    concurrency: int = Field(default=8, ge=1, le=64, description="Transactions at a time.")
+    timeout: PositiveDuration = Field(default=5.0, description="A transaction that takes longer has failed.")
+    concurrency: int = Field(default=8, strict=True, ge=1, le=64, description="Transactions at a time.")
     pause: Duration = Field(default=0.0, description="Between two transactions of one worker.")
     sources: tuple[str, ...] = Field(
         default=(), description="Local addresses to connect from in turn; the system's choice when empty."
@@ -54,14 +54,16 @@ class SessionsArguments(Value):
 class DeliveryArguments(Value):
     """One message through the pool, until it lies in the inbox."""
 
-    timeout: Duration = Field(default=30.0, description="A message that needs longer has failed.")
-    concurrency: int = Field(default=4, ge=1, le=64, description="Messages under way at a time.")
+    timeout: PositiveDuration = Field(default=30.0, description="A message that needs longer has failed.")
+    concurrency: int = Field(default=4, strict=True, ge=1, le=64, description="Messages under way at a time.")
 
 
 class _Check(Value):
     at: Aim
-    over: Duration | None = Field(default=None, description="Measure for so long, then judge all samples.")
-    for_: Duration | None = Field(default=None, alias="for", description="It must hold at every look for so long.")
+    over: PositiveDuration | None = Field(default=None, description="Measure for so long, then judge all samples.")
+    for_: PositiveDuration | None = Field(
+        default=None, alias="for", description="It must hold at every look for so long."
+    )
     expect: dict[str, Bound] = Field(default_factory=dict, description="What the measured numbers must be.")
     detect: Detect | None = Field(default=None, description="What the check must be able to detect.")
 
@@ -107,7 +109,7 @@ class Headroom(Value):
     """Capacity that serves, divided by demand, must stay at least so large."""
 
     pool: str = Field(description="The pool.")
-    at_least: float = Field(gt=0, description="So many times the demand: 1.3 leaves room for 30% more.")
+    at_least: float = Field(strict=True, gt=0, description="So many times the demand: 1.3 leaves room for 30% more.")
 
 
 class HeadroomGuard(Value):
@@ -120,7 +122,7 @@ class Serving(Value):
     """So many sites with a healthy member that takes new traffic."""
 
     pool: str = Field(description="The pool.")
-    at_least: int = Field(ge=1, description="Sites.")
+    at_least: int = Field(strict=True, ge=1, description="Sites.")
 
 
 class ServingGuard(Value):

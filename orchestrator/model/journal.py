@@ -17,7 +17,7 @@ class Entry(Value):
     ========  ===============================================================================
     kind      data
     ========  ===============================================================================
-    run       status, reason: the run's new status
+    run       status, reason: the run's new status; answered where it is held because of a failure
     step      status, reason: the step's new status
     intent    start, to, waypoint, direction: written before converge touches anything
     outcome   result, reason: written after it

@@ -31,6 +31,10 @@ class Refusal(Value):
 
     rule: PlanRule
     step: str = Field(description="The step that breaks it; empty for the plan as a whole.")
+    pool: str = Field(default="", description="The pool that it is broken for; empty for the plan as a whole.")
+    found: float | None = Field(
+        default=None, description="What was foreseen instead: a headroom, sites, a share; None where it is unknown."
+    )
     reason: str
     remedy: str = ""
 
@@ -77,8 +81,10 @@ class PlannedStep(Value):
     milestones: tuple[Milestone, ...] = Field(default=(), description="How its pools will stand at each waypoint.")
     sessions: int | None = Field(default=None, description="Sessions that it has to move, by today's count.")
     undo: tuple[str, ...] = Field(default=(), description="What an undo of it does, a line each, for people.")
-    expected: float | None = Field(default=None, description="Seconds that it takes when all goes well, if known.")
-    at_most: float | None = Field(default=None, description="Seconds after which it is over or has failed, if known.")
+    expected: float | None = Field(default=None, description="Seconds when all goes well, without people, if known.")
+    at_most: float | None = Field(
+        default=None, description="Seconds after which all but people is over or failed, if known."
+    )
 
 
 class Plan(Value):
@@ -90,7 +96,12 @@ class Plan(Value):
     steps: tuple[PlannedStep, ...]
     world: tuple[Fact, ...] = Field(default=(), description="What was observed, and so what the plan rests on.")
     overrides: dict[PlanRule, str] = Field(default_factory=dict, description="Rules that are set aside, and why.")
-    warnings: tuple[str, ...] = Field(default=(), description="What lint says of the runbook, a line each.")
+    set_aside: tuple[Refusal, ...] = Field(
+        default=(), description="All that the overrides set aside, with its numbers: nothing else is."
+    )
+    warnings: tuple[str, ...] = Field(
+        default=(), description="What lint says of the runbook, and what is amiss before the first step, a line each."
+    )
 
     @property
     def checksum(self) -> str:

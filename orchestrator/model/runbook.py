@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, StringConstraints
 
 from orchestrator.model.check import Check, Guard
-from orchestrator.model.units import Duration, Fraction
+from orchestrator.model.units import Duration, Fraction, PositiveDuration
 from orchestrator.model.value import Value
 
 PlainType = Literal["string", "number", "duration", "percent", "site", "pool", "host", "secret"]
@@ -23,6 +23,9 @@ NAME = r"^[a-z][a-z0-9-]*$"
 
 _BOUND_NAME = r"^[a-z][a-z0-9-]*(\.[a-z][a-z0-9-]*)*$"
 """What a bound step is called: behind the names of the includes that it came with."""
+
+Text = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
+"""Text that says something: white space does not."""
 
 
 class PlainParameter(Value):
@@ -57,10 +60,12 @@ class When(Value):
 class Retries(Value):
     """How often a step that fails is tried again, and how long after."""
 
-    times: int = Field(ge=1, le=20, description="So often at most, after the first try.")
+    times: int = Field(strict=True, ge=1, le=20, description="So often at most, after the first try.")
     pause: Duration = Field(default=5.0, description="Before the first retry.")
-    factor: float = Field(default=2.0, ge=1, le=10, description="Each further pause is so many times as long.")
-    at_most: Duration = Field(default=60.0, description="No pause is longer.")
+    factor: float = Field(
+        default=2.0, strict=True, ge=1, le=10, description="Each further pause is so many times as long."
+    )
+    at_most: PositiveDuration = Field(default=60.0, description="No pause is longer.")
 
     def pauses(self) -> tuple[float, ...]:
         """The pause in seconds before each retry."""
@@ -70,7 +75,7 @@ class Retries(Value):
 class Approval(Value):
     """People who must say yes: ``failover approve RUN STEP``."""
 
-    people: int = Field(default=1, ge=1, le=9, description="So many different people.")
+    people: int = Field(default=1, strict=True, ge=1, le=9, description="So many different people.")
     ask: str = Field(default="", description="What they are asked.")
 
 
@@ -87,7 +92,7 @@ class Placed(Value):
 class _Step(Placed):
     before: tuple[str, ...] = Field(default=(), description="Checks that must pass before it touches anything.")
     after: tuple[str, ...] = Field(default=(), description="Checks that must pass after each waypoint.")
-    timeout: Duration | None = Field(
+    timeout: PositiveDuration | None = Field(
         default=None, description="After this a try of the step is stopped and has failed."
     )
     retries: Retries | None = Field(default=None, description="Try again when it fails.")
@@ -135,7 +140,9 @@ class DrainArguments(Value):
     """Which site or host, and until when."""
 
     pool: str = Field(description="The pool whose sessions end.")
-    site: str | None = Field(default=None, description="All members of the pool at this site.")
+    site: str | None = Field(
+        default=None, description="All members of the pool at this site; with 'host', where that host must stand."
+    )
     host: str | None = Field(default=None, description="One member only.")
     deadline: Duration | None = Field(
         default=None,
@@ -185,8 +192,8 @@ class HoldStep(_Step):
 class ManualArguments(Value):
     """What a person is to do, and how it is undone."""
 
-    task: str = Field(min_length=1, description="What to do, in words that are clear at 3 a.m.")
-    undo: str | None = Field(
+    task: Text = Field(description="What to do, in words that are clear at 3 a.m.")
+    undo: Text | None = Field(
         default=None, description="How a person undoes it. Left out: it cannot be undone, and needs a plan_b."
     )
 
@@ -225,7 +232,7 @@ class Runbook(Value):
     version: Literal[1] = 1
     runbook: str
     summary: str = ""
-    window: Duration | None = Field(default=None, description="How long all of it may take.")
+    window: PositiveDuration | None = Field(default=None, description="How long all of it may take.")
     parameters: dict[str, Parameter] = Field(default_factory=dict, description="What it asked for.")
     checks: dict[str, Check] = Field(default_factory=dict)
     guards: tuple[Guard, ...] = ()

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from decimal import Decimal
 from typing import Annotated, Any, Final, Literal
 
-from pydantic import BeforeValidator, JsonValue, WithJsonSchema
+from pydantic import BeforeValidator, Field, JsonValue, WithJsonSchema
 
 from orchestrator.model.value import Value
 
@@ -190,6 +190,9 @@ def _parse_bound(text: str) -> float:
 DURATION: Final = rf"^\s*({_NUMBER}(ms|s|m|h|d))+\s*$"
 """The text of a duration, for JSON Schema (ECMA 262); other texts are none."""
 
+POSITIVE_DURATION: Final = rf"(?=[^1-9]*[1-9]){DURATION}"
+"""The same, of one that is above zero."""
+
 _PERCENT: Final = r"0*(100(\.0+)?|[0-9]{1,2}(\.[0-9]+)?)"
 FRACTION: Final = rf"^\s*({_PERCENT}\s*%|0*(1(\.0+)?|0(\.[0-9]+)?))\s*$"
 """The text of a percentage or of a fraction of one, the same way."""
@@ -218,6 +221,19 @@ Duration = Annotated[
     _text(parse_duration),
     _schema(DURATION, "A duration; a plain number is seconds.", "30s", "10m", **_OR_NUMBER),
 ]
+PositiveDuration = Annotated[
+    float,
+    _text(parse_duration),
+    Field(gt=0),
+    _schema(
+        POSITIVE_DURATION,
+        "A duration above zero; a plain number is seconds.",
+        "30s",
+        "10m",
+        **{**_OR_NUMBER, "exclusiveMinimum": 0},
+    ),
+]
+"""Of what cannot be done in no time."""
 Fraction = Annotated[
     float,
     _text(parse_fraction),

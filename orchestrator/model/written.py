@@ -16,9 +16,10 @@ from orchestrator.model.runbook import (
     Placed,
     ReturnStep,
     ShiftStep,
+    Text,
     VerifyStep,
 )
-from orchestrator.model.units import Duration
+from orchestrator.model.units import PositiveDuration
 from orchestrator.model.value import Value
 
 
@@ -53,7 +54,7 @@ class Silence(Value):
 
     rule: str = Field(description="The rule, as lint names it.")
     at: str | None = Field(default=None, description="The step, check or parameter; everywhere when left out.")
-    reason: str = Field(min_length=1, description="Why it is right here; shown with the plan.")
+    reason: Text = Field(description="Why it is right here; shown with the plan.")
 
 
 class RunbookFile(Value):
@@ -62,7 +63,7 @@ class RunbookFile(Value):
     version: Literal[1] = Field(default=1, description="The version of this language.")
     runbook: str = Field(pattern=NAME, description="Its name.")
     summary: str = Field(default="", description="What it is for, in a sentence.")
-    window: Duration | None = Field(
+    window: PositiveDuration | None = Field(
         default=None, description="How long all of it may take, the way back and its deadlines included."
     )
     parameters: dict[str, Parameter] = Field(default_factory=dict, description="What it asks for.")

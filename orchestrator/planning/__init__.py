@@ -12,14 +12,17 @@
 * ``snapshot``: everything of the world that the runbook rests on, read once.
 * ``forecast``: the same ports over the snapshot, which foresee instead of acting.
 * ``walk``: takes each step's own action over the forecast, and writes down what it would do.
+* ``overlap``: which steps may move one pool at the same time, which cannot be foreseen.
 * ``standing``, ``rules``: how a pool stands at each waypoint, and whether that may be.
+* ``set_aside``: what an override lets through, and what is watched instead.
 * ``times``: how long it takes, and how long the way back is.
 * ``world``, ``saved``: what a plan rests on, to be looked at again; and the file that it waits in.
 """
 
 from orchestrator.planning.order import in_order, ordered, steps_of
-from orchestrator.planning.planner import Recheck, make_plan, recheck, watched_guards
+from orchestrator.planning.planner import Recheck, make_plan, recheck
 from orchestrator.planning.saved import read_saved, save
+from orchestrator.planning.set_aside import watched_as, watched_guards
 from orchestrator.planning.times import back_from, critical_path
 from orchestrator.planning.world import moved
 
@@ -35,5 +38,6 @@ __all__ = [
     "recheck",
     "save",
     "steps_of",
+    "watched_as",
     "watched_guards",
 ]

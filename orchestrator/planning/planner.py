@@ -7,10 +7,11 @@ from types import MappingProxyType
 from typing import Final, NamedTuple
 
 from orchestrator.errors import PlanRefusedError
-from orchestrator.model.check import Guard, HeadroomGuard, ServingGuard
 from orchestrator.model.plan import Plan, PlanRule, Refusal
 from orchestrator.model.runbook import Runbook
-from orchestrator.planning.rules import Limits, broken
+from orchestrator.planning.overlap import overlaps
+from orchestrator.planning.rules import NOW, Limits, amiss, broken
+from orchestrator.planning.set_aside import unreviewed
 from orchestrator.planning.snapshot import Snapshot, observe
 from orchestrator.planning.walk import Walk
 from orchestrator.planning.world import facts, moved
@@ -55,14 +56,17 @@ async def make_plan(
     snapshot = await observe(runbook, outside, clock)
     plan, problems, refusals = await _foresee(runbook, parameters, snapshot, outside, overrides, in_use, warnings)
     if not problems:
-        problems = _wrong_overrides(overrides, refusals)
-    return _unless_refused(plan, problems, refusals)
+        problems = _wrong_overrides(overrides, plan.set_aside)
+    if problems or refusals:
+        raise PlanRefusedError(problems, refusals)
+    return plan
 
 
 async def recheck(plan: Plan, outside: Outside, clock: Clock, *, in_use: Sequence[str] = ()) -> Recheck:
     """Look at the world again, as ``plan`` does, and plan anew where nothing has moved.
 
-    Demand may have changed since, so the new plan may be refused where the old one was not.
+    Demand may have changed since, so the new plan may be refused where the old one was not. What was set aside stays
+    so, and nothing more is.
 
     Raises:
         PlanRefusedError: something cannot be read now, or the plan must not be run any more.
@@ -72,19 +76,14 @@ async def recheck(plan: Plan, outside: Outside, clock: Clock, *, in_use: Sequenc
         raise PlanRefusedError(snapshot.problems)
     if lines := moved(plan, facts(snapshot)):
         return Recheck(None, lines)
-    made = await _foresee(plan.runbook, plan.parameters, snapshot, outside, plan.overrides, in_use, plan.warnings)
-    return Recheck(_unless_refused(*made), ())
-
-
-def watched_guards(plan: Plan) -> tuple[Guard, ...]:
-    """The guards to watch in a run: one whose rule is overridden would break at once, and undo the run."""
-    return tuple(guard for guard in plan.runbook.guards if _rule(guard) not in plan.overrides)
-
-
-def _rule(guard: Guard) -> PlanRule | None:
-    if isinstance(guard, HeadroomGuard):
-        return "headroom"
-    return "serving" if isinstance(guard, ServingGuard) else None
+    warnings = [line for line in plan.warnings if not line.startswith(NOW)]
+    made, problems, refusals = await _foresee(
+        plan.runbook, plan.parameters, snapshot, outside, plan.overrides, in_use, warnings
+    )
+    refusals = [*refusals, *unreviewed(made.set_aside, plan.set_aside)]
+    if problems or refusals:
+        raise PlanRefusedError(problems, refusals)
+    return Recheck(made.model_copy(update={"set_aside": plan.set_aside}), ())
 
 
 async def _foresee(
@@ -99,6 +98,8 @@ async def _foresee(
     """The plan, its problems, and all rules that it breaks."""
     walk = Walk(runbook, snapshot, outside)
     found = await walk.walk()
+    limits = Limits.of(runbook.guards)
+    refusals = broken(limits, walk.now, walk.unknown, found.moves, in_use)
     plan = Plan(
         runbook=runbook,
         inventory=outside.inventory,
@@ -106,17 +107,11 @@ async def _foresee(
         steps=tuple(found.steps.values()),
         world=facts(snapshot),
         overrides=dict(overrides),
-        warnings=tuple(warnings),
+        set_aside=tuple(refusal for refusal in refusals if refusal.rule in overrides),
+        warnings=(*warnings, *amiss(limits, walk.now, found.moves)),
     )
-    refusals = broken(Limits.of(runbook.guards), walk.now, walk.unknown, found.moves, in_use)
-    return plan, tuple(dict.fromkeys(found.problems)), refusals
-
-
-def _unless_refused(plan: Plan, problems: Sequence[str], refusals: Sequence[Refusal]) -> Plan:
-    standing = [refusal for refusal in refusals if refusal.rule not in plan.overrides]
-    if problems or standing:
-        raise PlanRefusedError(problems, standing)
-    return plan
+    problems = (*dict.fromkeys(found.problems), *overlaps(plan.steps))
+    return plan, problems, [refusal for refusal in refusals if refusal.rule not in overrides]
 
 
 def _wrong_overrides(overrides: Mapping[PlanRule, str], refusals: Sequence[Refusal]) -> Sequence[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -20,11 +21,20 @@ class Standing:
     serving: tuple[str, ...]
     balance: Balance | None
     """None where capacity and demand are not stated in one unit."""
+    carries: Mapping[str, float]
+    """What the members that serve carry, by site, in the unit of its capacity."""
 
     @property
     def headroom(self) -> float | None:
         """Capacity that serves / demand; None where nothing is asked for, or they cannot be compared."""
         return self.balance.headroom if self.balance else None
+
+    def load(self, site: str) -> float:
+        """The site's share of the demand / what it carries itself; 0 where no balance can be struck."""
+        asked = self.shares[site] * self.balance.demand.amount if self.balance else 0.0
+        if not asked:
+            return 0.0
+        return asked / self.carries[site] if self.carries[site] else math.inf
 
     def moved_from(self, before: Standing) -> float:
         """The share of new traffic that goes elsewhere than ``before``; to nowhere, or from there, counts too."""
@@ -68,7 +78,16 @@ class Surveyor:
             shares=_shares(self._pool, readings),
             serving=serving_sites(self._pool, readings),
             balance=balance(self._asked, readings) if self._asked else None,
+            carries=_carries(self._pool, readings),
         )
+
+
+def _carries(pool: Pool, readings: Readings) -> dict[str, float]:
+    """Each site's capacity, in proportion to its members that serve."""
+    return {
+        name: site.capacity.amount * sum(serves(readings.get(member)) for member in site.members) / len(site.members)
+        for name, site in pool.sites.items()
+    }
 
 
 def _shares(pool: Pool, readings: Readings) -> dict[str, float]:

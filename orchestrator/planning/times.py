@@ -1,6 +1,7 @@
 """How long steps take: what the runbook and the checks say of it, and a few rules of thumb where neither does.
 
-Seconds everywhere. None is unknown: nobody can say how long a person needs. Bounds hold as long as the systems
+Seconds everywhere; None is unknown. What people need is kept apart: no bound ends it, and nobody can say how long it
+is but the runbook. Bounds hold as long as the systems
 outside answer; adapters give up on one that does not after some seconds, and that fails the step.
 """
 
@@ -61,28 +62,64 @@ class PathTimes(NamedTuple):
     """How long a whole plan takes, along the longest way through it."""
 
     expected: float
-    """When all goes well, without what is unknown: it takes at least so long."""
+    """When all goes well, without people and what is unknown: it takes at least so long."""
     at_most: float | None
-    """After that it is over or has failed; None where a step has no limit."""
+    """After that all but people is over or has failed; None where a step has no limit. Never less than expected."""
     unknown_steps: tuple[str, ...]
     """Those of which nobody can say how long they take."""
+    people: Mapping[str, float | None]
+    """Steps that wait for people, and how long the runbook says that these take."""
+    with_people: float
+    """As expected, with what the runbook says of people."""
 
 
 def critical_path(steps: Sequence[PlannedStep]) -> PathTimes:
     """How long the steps take together: independent ones run side by side; plans B do not count."""
     forward = in_order(steps)
-    expected: dict[str, float] = {}
-    at_most: dict[str, float] = {}
+    does = {step.id: step.step for step in forward}
+    people = {step.id: people_take(step, _does(step, does)) for step in forward if asks_people(step, _does(step, does))}
+    limits = {step.id: 0.0 if _only_people(step, people) else step.at_most for step in forward}
+    at_most = _end(forward, limits) if None not in limits.values() else None
+    with_people = {step.id: (step.expected or 0.0) + (people.get(step.id) or 0.0) for step in forward}
+    unknown = tuple(step.id for step in forward if step.expected is None and step.id not in people)
+    expected = _end(forward, {step.id: step.expected for step in forward})
+    return PathTimes(expected, at_most, unknown, people, _end(forward, with_people))
+
+
+def _does(planned: PlannedStep, steps: Mapping[str, Step]) -> Step:
+    """The step itself, or the one that it returns."""
+    return planned.step if planned.returns is None else steps.get(planned.returns, planned.step)
+
+
+def _only_people(planned: PlannedStep, people: Mapping[str, float | None]) -> bool:
+    return planned.id in people and planned.expected is None and planned.at_most is None
+
+
+def _end(forward: Sequence[PlannedStep], seconds: Mapping[str, float | None]) -> float:
+    """When the last step is over."""
+    ends: dict[str, float] = {}
     for step in forward:
-        expected[step.id] = _latest(expected, step.needs) + (step.expected or 0.0)
-        at_most[step.id] = _latest(at_most, step.needs) + (step.at_most or 0.0)
-    limited = all(step.at_most is not None for step in forward)
-    unknown = tuple(step.id for step in forward if step.expected is None)
-    return PathTimes(_latest(expected, expected), _latest(at_most, at_most) if limited else None, unknown)
+        ends[step.id] = max((ends.get(need, 0.0) for need in step.needs), default=0.0) + (seconds[step.id] or 0.0)
+    return max(ends.values(), default=0.0)
 
 
-def _latest(ends: Mapping[str, float], names: Iterable[str]) -> float:
-    return max((ends.get(name, 0.0) for name in names), default=0.0)
+def asks_people(planned: PlannedStep, does: Step) -> bool:
+    """Whether it goes on only when a person says so; ``does`` is the step itself, or the one that it returns."""
+    step = planned.step
+    if isinstance(does, ManualStep):
+        return True
+    if isinstance(step, HoldStep) and step.with_.until == "approval":
+        return True
+    first = not isinstance(step, ReturnStep) or planned.returns == step.steps[0]
+    return step.approval is not None and first
+
+
+def people_take(planned: PlannedStep, does: Step) -> float | None:
+    """What the runbook estimates where people are asked, in seconds: theirs; None without, or where nobody is."""
+    step = planned.step
+    if step.estimate is None or not asks_people(planned, does):
+        return None
+    return step.estimate / _parts(step)
 
 
 def back_from(steps: Sequence[PlannedStep], step: str) -> float | None:
@@ -111,10 +148,18 @@ def back_from(steps: Sequence[PlannedStep], step: str) -> float | None:
 
 def _undone_in(step: PlannedStep, steps: Sequence[PlannedStep]) -> float | None:
     if not step.reversible:
-        instead = [one.expected for one in steps if one.instead_of == step.id]
+        instead = [_whole(one) for one in steps if one.instead_of == step.id]
         known = [seconds for seconds in instead if seconds is not None]
         return sum(known) if len(known) == len(instead) else None
     return step.step.estimate if isinstance(step.step, ManualStep) else HEALTH + WRITE
+
+
+def _whole(planned: PlannedStep) -> float | None:
+    """With the time of people; None where that is unknown."""
+    if not asks_people(planned, planned.step):
+        return planned.expected
+    people = people_take(planned, planned.step)
+    return None if people is None else (planned.expected or 0.0) + people
 
 
 def step_times(
@@ -126,32 +171,38 @@ def step_times(
     *,
     blind: bool,
 ) -> Times:
-    """How long a step takes that goes along ``waypoints`` and sends traffic to so many ``receivers``.
+    """How long a step takes that goes along ``waypoints`` and sends traffic to so many ``receivers``, without people.
 
     ``does`` is the step itself, or the one that it returns.
     ``blind`` is whether a gate on the way sees no transactions, so that its sessions need longer silence.
     """
     step = planned.step
-    people = _people(planned)
     if not waypoints and not isinstance(step, VerifyStep):
-        return people  # it finds all as it wants it, and asks no gate
+        return NOTHING  # it finds all as it wants it, and asks no gate
     work = _all([_work(does, returning=planned.returns is not None, blind=blind)] * len(waypoints))
     once = _all(check_times(checks[name]) for name in _once(step))
     after = _all([check_times(checks[name]) for name in step.after] * len(waypoints))
     pauses = sum(waypoint.pause for waypoint in waypoints)
     health = Times(HEALTH * receivers, HEALTH_AT_MOST * receivers)
     one_try = _all([once, health, work, Times(pauses, pauses), after])
-    whole = _all([people, Times(one_try.expected, _with_tries(step, one_try.at_most))])
-    return whole if step.estimate is None else Times(step.estimate / _parts(step), whole.at_most)
+    whole = Times(one_try.expected, _with_tries(step, one_try.at_most))
+    return _consistent(whole if asks_people(planned, does) else _estimated(step, whole))
 
 
-def _people(planned: PlannedStep) -> Times:
-    """What people need to approve the step, which no timeout ends. Holds and manual tasks ask while they work."""
-    step = planned.step
-    if step.approval is None or isinstance(step, HoldStep | ManualStep):
-        return NOTHING
-    first = not isinstance(step, ReturnStep) or planned.returns == step.steps[0]
-    return UNKNOWN if first else NOTHING
+def _estimated(step: Step, times: Times) -> Times:
+    """With what the runbook says of the step. Who knows that it takes longer knows more than our bounds do."""
+    if step.estimate is None:
+        return times
+    stated = step.estimate / _parts(step)
+    most = times.at_most if times.at_most is None or step.timeout is not None else max(times.at_most, stated)
+    return Times(stated, most)
+
+
+def _consistent(times: Times) -> Times:
+    """What is over at its limit is not expected to take longer."""
+    if times.expected is None or times.at_most is None:
+        return times
+    return Times(min(times.expected, times.at_most), times.at_most)
 
 
 def _once(step: Step) -> tuple[str, ...]:
@@ -176,9 +227,7 @@ def _work(step: Step, *, returning: bool, blind: bool) -> Times:
     """One converge."""
     if isinstance(step, HoldStep) and not returning:
         until = step.with_.until
-        return UNKNOWN if until == "approval" else Times(float(until), float(until))
-    if isinstance(step, ManualStep):
-        return UNKNOWN
+        return NOTHING if until == "approval" else Times(float(until), float(until))
     if isinstance(step, DrainStep) and not returning:
         return _drain_times(step.with_, blind=blind)
     return Times(WRITE, WRITE_AT_MOST) if isinstance(step, ShiftStep | DrainStep) else NOTHING

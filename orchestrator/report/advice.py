@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Final
 
 from orchestrator.model.plan import Plan, PlannedStep
 from orchestrator.model.runbook import HoldStep, ManualStep, ReturnStep
 from orchestrator.report.account import ACTIVE, LIVE, Account
 from orchestrator.status import RunState, RunStatus, StepState, StepStatus
+
+_AT_WORK: Final = frozenset({StepStatus.CONVERGING, StepStatus.UNDOING})
+"""In these a person is asked for work, or for its undo."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,7 +24,7 @@ class Advice:
 
 def waits_for_approval(plan: Plan, state: RunState) -> list[str]:
     """The steps that stand still until a person approves them."""
-    return [step.id for step in plan.steps if _asks(step, state.step(step.id))]
+    return [step.id for step in plan.steps if _asks(plan, step, state.step(step.id))]
 
 
 def advice(account: Account) -> list[Advice]:
@@ -72,19 +76,28 @@ def _waits_for_time(account: Account) -> bool:
     )
 
 
-def _asks(planned: PlannedStep, state: StepState) -> bool:
+def _asks(plan: Plan, planned: PlannedStep, state: StepState) -> bool:
     """Whether the step stands still now for want of people who say yes."""
     wanted = planned.step.approval.people if planned.step.approval is not None else 1
-    return _stops_for_people(planned, state.status) and len(state.approvers) < wanted
+    return _stops_for_people(plan, planned, state.status) and len(state.approvers) < wanted
 
 
-def _stops_for_people(planned: PlannedStep, status: StepStatus) -> bool:
+def _stops_for_people(plan: Plan, planned: PlannedStep, status: StepStatus) -> bool:
     """A person's work stops on its way back too, if it has one; what wants an approval stops before it begins."""
     step = planned.step
+    if _is_persons_work(plan, planned) and status in _AT_WORK:
+        # A step that only has a plan B is undoing while that is done, and it is the plan B that asks.
+        return status is StepStatus.CONVERGING or planned.reversible
     if isinstance(step, ManualStep):
-        return status is StepStatus.CONVERGING or (status is StepStatus.UNDOING and planned.reversible)
+        return False
     if isinstance(step, HoldStep):
         return step.with_.until == "approval" and status in ACTIVE - {StepStatus.UNDOING}
     if isinstance(step, ReturnStep) and planned.returns != step.steps[0]:
         return False
     return step.approval is not None and status is StepStatus.GATING
+
+
+def _is_persons_work(plan: Plan, planned: PlannedStep) -> bool:
+    """Whether a person does it: a manual step, or the part of a return that takes one back."""
+    does = planned.step if planned.returns is None else plan.runbook.step(planned.returns)
+    return isinstance(does, ManualStep)

@@ -17,7 +17,7 @@ from orchestrator.report.plan_times import plan_times, times_lines
 from orchestrator.report.sheet import one_line
 
 _NOTHING: Final = "–"  # noqa: RUF001 - an empty cell reads as forgotten
-_MARKUP: Final = re.compile(r"[\\`*\[\]|~$]|(?<!\w)_|_(?!\w)")
+_MARKUP: Final = re.compile(r"[\\`*\[\]|~$]|(?<![^\W_])_|_(?![^\W_])")
 _BLOCK: Final = re.compile(r"^(?:([#+=-])|(\d{1,9})([.)]))")
 """What begins a heading, a list or a line under a heading (CommonMark 4.2, 4.3, 5.2)."""
 
@@ -133,6 +133,9 @@ def _risks(plan: Plan) -> Iterator[str]:
     yield f"point of no return: {words.point_of_no_return_text(plan)}"
     for rule, reason in plan.overrides.items():
         yield f"set aside: {rule} ({words.rule_text(rule)}), because: {reason}"
+        for one in plan.set_aside:
+            if one.rule == rule:
+                yield f"set aside by {rule}: {words.broken_text(one)}"
     yield from (f"warning: {warning}" for warning in plan.warnings)
 
 

@@ -20,20 +20,24 @@ Its record (``plan_record``) has these keys, and will keep them::
         milestones                        its waypoints as foreseen, each {label, pools: [{pool, shares, moved,
                                           serving, headroom}]}; shares and moved are fractions of one
         sessions                          to move, by today's count; null where it moves none
-        expected, at_most                 seconds, or null where nobody can say
+        expected, at_most                 seconds without people, or null where nobody can say
+        people                            seconds that people take, as the runbook says, or null
     checks, guards                        as people read them
-    guards_set_aside                      guards that an override sets aside: they are not watched
+    guards_set_aside                      guards that an override sets aside: they are not watched as they are stated
+    guards_watched                        what is watched in a run: the others as stated, those at what was foreseen
     includes                              by name: {runbook, summary, parameters}
     skipped                               steps that are left out, with the reason
     warnings                              what lint says, a line each
     overrides                             rules that are set aside, with the reason
+    set_aside                             all that they set aside: each {rule, step, pool, found, reason, remedy};
+                                          found is the headroom, sites or share that was foreseen, or null
     world                                 what the plan rests on: each {subject, value}
     undo                                  ids of the steps that an undo works on, the first one first
     point_of_no_return                    the first step that cannot be undone, or null
     times                                 seconds without people: expected, at_most (null: no limit), window (or null),
                                           back (an undo from where it takes longest; null: unknown, or no window);
-                                          people: steps that wait for them; unknown: other steps that nobody can
-                                          estimate
+                                          people: steps that wait for them; with_people: expected, with what the
+                                          runbook says of people; unknown: other steps that nobody can estimate
 """
 
 from __future__ import annotations
@@ -42,6 +46,8 @@ from pydantic import JsonValue
 
 from orchestrator.model.plan import Plan, PlannedStep
 from orchestrator.model.runbook import VerifyStep
+from orchestrator.planning import watched_as, watched_guards
+from orchestrator.planning.times import people_take
 from orchestrator.report import plan_words as words
 from orchestrator.report.plan_times import plan_times
 
@@ -58,13 +64,13 @@ def plan_record(plan: Plan) -> dict[str, JsonValue]:
         "steps": [_step(plan, planned) for planned in plan.steps],
         "checks": {name: words.check_text(check) for name, check in runbook.checks.items()},
         "guards": [words.guard_text(guard) for guard in runbook.guards],
-        "guards_set_aside": [
-            words.guard_text(guard) for guard in runbook.guards if words.rule_of(guard) in plan.overrides
-        ],
+        "guards_set_aside": [words.guard_text(guard) for guard in runbook.guards if watched_as(plan, guard) != guard],
+        "guards_watched": [words.guard_text(guard) for guard in watched_guards(plan)],
         "includes": {name: included.model_dump(mode="json") for name, included in runbook.includes.items()},
         "skipped": dict(runbook.skipped),
         "warnings": list(plan.warnings),
         "overrides": {str(rule): reason for rule, reason in plan.overrides.items()},
+        "set_aside": [one.model_dump(mode="json") for one in plan.set_aside],
         "world": [fact.model_dump(mode="json") for fact in plan.world],
         "undo": [planned.id for planned, _ in words.undo_order(plan)],
         "point_of_no_return": plan.point_of_no_return,
@@ -98,6 +104,7 @@ def _step(plan: Plan, planned: PlannedStep) -> dict[str, JsonValue]:
         "sessions": planned.sessions,
         "expected": planned.expected,
         "at_most": planned.at_most,
+        "people": people_take(planned, planned.step),
     }
 
 
@@ -109,5 +116,6 @@ def _times(plan: Plan) -> dict[str, JsonValue]:
         "window": times.window,
         "back": times.back,
         "people": list(times.people),
+        "with_people": round(times.with_people, 3),
         "unknown": list(times.unknown),
     }

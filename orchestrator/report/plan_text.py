@@ -13,7 +13,7 @@ from orchestrator.report.account import parameters_text
 from orchestrator.report.plan_times import plan_times, times_lines
 from orchestrator.report.sheet import one_line
 
-WIDTH: Final = 108
+WIDTH: Final = 100
 """Columns: what two windows side by side, a pull request and a mail all show."""
 _BODY: Final = 4
 """Blanks before what belongs to the step above."""
@@ -40,7 +40,7 @@ class _Line:
 
 
 def plan_text(plan: Plan, *, colour: bool = False) -> str:
-    """The plan for people, at most some 108 columns wide.
+    """The plan for people, at most some 100 columns wide.
 
     A step with changes is marked ``~``, one that takes others back ``<``, one that finds everything as it wants it
     ``=``, one of a plan B ``B``, one that is left out ``-``; checks and waits have no mark. ``colour`` is for
@@ -160,6 +160,10 @@ def _guards(plan: Plan) -> Iterator[_Line]:
         yield from _wrapped(guard.text, style="struck" if guard.set_aside else "")
         if guard.set_aside:
             yield from _wrapped(guard.set_aside, lead="  set aside: ", style="danger")
+            for broken in guard.broken:
+                yield from _wrapped(broken, lead="  broken: ", style="danger")
+            if guard.instead:
+                yield from _wrapped(guard.instead, lead="  watched instead: ")
 
 
 def _undo(plan: Plan) -> Iterator[_Line]:

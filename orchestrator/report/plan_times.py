@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Final
 
-from orchestrator.model.plan import Plan, PlannedStep
-from orchestrator.model.runbook import HoldStep, ManualStep
+from orchestrator.model.plan import Plan
 from orchestrator.model.units import format_duration
 from orchestrator.planning.times import back_from, critical_path
+
+_PEOPLE: Final = "the time that people take"
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,15 +19,17 @@ class PlanTimes:
     """Seconds, over the longest way through the steps."""
 
     expected: float
-    """When all goes well, without the steps below."""
+    """When all goes well, without people and the unknown steps."""
     at_most: float | None
     """After which all is done or has failed, without the time of people; None where that has no limit."""
-    people: tuple[str, ...]
-    """Steps that last as long as people need."""
+    people: Mapping[str, float | None]
+    """Steps that wait for people, and how long the runbook says that these take."""
+    with_people: float
+    """As expected, with what the runbook says of people."""
     unknown: tuple[str, ...]
     """Other steps of which nobody can say how long they take."""
     endless: tuple[str, ...]
-    """Other steps that have no limit."""
+    """Steps that have no limit, people or not."""
     window: float | None
     back: float | None
     """What an undo takes from where it takes longest; None where that is unknown, or where there is no window."""
@@ -33,31 +37,18 @@ class PlanTimes:
 
 def plan_times(plan: Plan) -> PlanTimes:
     """The plan's times, from those of its steps."""
-    # People take their time: what the steps beside them take at most is worth knowing all the same.
-    steps = [_at_once(step) if step.at_most is None and asks_people(step) else step for step in plan.forward]
-    expected, at_most, unknown = critical_path(steps)
-    people = {step.id for step in steps if asks_people(step)}
+    path = critical_path(plan.forward)
+    only_people = {step.id for step in plan.forward if step.id in path.people and step.expected is None}
     return PlanTimes(
-        expected=expected,
-        at_most=at_most,
-        people=tuple(step for step in unknown if step in people),
-        unknown=tuple(step for step in unknown if step not in people),
-        endless=tuple(step.id for step in steps if step.at_most is None),
+        expected=path.expected,
+        at_most=path.at_most,
+        people=path.people,
+        with_people=path.with_people,
+        unknown=path.unknown_steps,
+        endless=tuple(step.id for step in plan.forward if step.at_most is None and step.id not in only_people),
         window=plan.runbook.window,
         back=_longest_back(plan) if plan.runbook.window is not None else None,
     )
-
-
-def _at_once(step: PlannedStep) -> PlannedStep:
-    return step.model_copy(update={"at_most": 0.0})
-
-
-def asks_people(planned: PlannedStep) -> bool:
-    """Whether it goes on only when a person says so."""
-    step = planned.step
-    if isinstance(step, HoldStep):
-        return step.with_.until == "approval"
-    return isinstance(step, ManualStep) or step.approval is not None
 
 
 def _longest_back(plan: Plan) -> float | None:
@@ -82,26 +73,28 @@ def times_lines(times: PlanTimes) -> Iterator[tuple[str, str]]:
 def _well(times: PlanTimes) -> str:
     parts = [f"~{format_duration(times.expected)}"] if times.expected else []
     if times.people:
-        parts.append(f"the time that people take ({_names(times.people)})")
+        named = [name if not take else f"{name} ~{format_duration(take)}" for name, take in times.people.items()]
+        parts.append(f"{_PEOPLE} ({_names(named)})")
     return ", and ".join(parts) + (f"; not known: {_names(times.unknown)}" if times.unknown else "")
 
 
 def _most(times: PlanTimes) -> str:
     if times.at_most is None:
         return f"no limit ({_names(times.endless)})"
-    return format_duration(times.at_most) + (", and the time that people take" if times.people else "")
+    return format_duration(times.at_most) + (f", and {_PEOPLE} ({_names(times.people)})" if times.people else "")
 
 
 def _window(times: PlanTimes, window: float) -> str:
-    left = window - times.expected
+    left = window - times.with_people
     if left < 0:
         return f"{format_duration(window)}: too short by {format_duration(-left)}"
-    text = f"{format_duration(window)}: leaves {format_duration(left)}" + (" for people" if times.people else "")
+    waits = any(take is None for take in times.people.values())
+    text = f"{format_duration(window)}: leaves {format_duration(left)}" + (" for people" if waits else "")
     if times.back is None or times.back > window:
         return text
     by = format_duration(window - times.back)
     return f"{text}; begin an undo (~{format_duration(times.back)}) within {by} of the start"
 
 
-def _names(steps: Sequence[str]) -> str:
+def _names(steps: Iterable[str]) -> str:
     return ", ".join(steps)

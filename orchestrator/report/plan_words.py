@@ -8,9 +8,11 @@ from itertools import pairwise
 from typing import Final, assert_never
 
 from orchestrator.model.check import BlastRadiusGuard, Check, CheckGuard, Detect, Guard, HeadroomGuard, ServingGuard
-from orchestrator.model.plan import PLAN_RULES, Milestone, Plan, PlannedStep, PlanRule
+from orchestrator.model.plan import PLAN_RULES, Milestone, Plan, PlannedStep, PlanRule, Refusal
 from orchestrator.model.runbook import Approval, HoldStep, ManualStep, Retries, ReturnStep, ShiftStep, VerifyStep
 from orchestrator.model.units import format_duration, format_fraction
+from orchestrator.planning import watched_as
+from orchestrator.planning.times import asks_people, people_take
 
 _CHANGES_NOTHING: Final = frozenset({"verify", "hold"})
 _SHOWN: Final = 3
@@ -112,8 +114,10 @@ def takes_text(planned: PlannedStep) -> str:
     parts = []
     if planned.expected is not None and planned.expected >= 1:
         parts.append(f"~{format_duration(planned.expected)}")
-    if planned.at_most is not None:
+    if planned.at_most is not None and (planned.at_most or not asks_people(planned, planned.step)):
         parts.append(f"at most {format_duration(planned.at_most)}")
+    if people := people_take(planned, planned.step):
+        parts.append(f"~{format_duration(people)} for people")
     return ", ".join(parts)
 
 
@@ -208,39 +212,65 @@ def point_of_no_return_text(plan: Plan) -> str:
 
 @dataclass(frozen=True, slots=True)
 class GuardLine:
-    """A guard as people read it, and why it is set aside (empty: it is watched)."""
+    """A guard as people read it."""
 
     text: str
     set_aside: str = ""
+    """Why it is set aside; empty: it is watched as it is."""
+    broken: tuple[str, ...] = ()
+    """What the plan breaks of it, with the step and the numbers."""
+    instead: str = ""
+    """What is watched instead; empty: nothing is."""
 
     def __str__(self) -> str:
-        return f"{self.text} — set aside: {self.set_aside}" if self.set_aside else self.text
+        if not self.set_aside:
+            return self.text
+        instead = f"; watched instead: {self.instead}" if self.instead else ""
+        return f"{self.text} — set aside: {self.set_aside}{''.join(f'; {line}' for line in self.broken)}{instead}"
 
 
 def guard_lines(plan: Plan) -> list[GuardLine]:
-    """What must hold all the time; then the rules of plans that are set aside without a guard of their own."""
-    lines, named = [], set()
+    """What must hold all the time; then what else of the rules of plans is set aside."""
+    lines, told = [], set()
     for guard in plan.runbook.guards:
-        rule = rule_of(guard)
-        lines.append(GuardLine(guard_text(guard), plan.overrides.get(rule, "") if rule is not None else ""))
-        named.add(rule)
-    more = [rule for rule in plan.overrides if rule not in named]
-    return lines + [GuardLine(f"{rule}: {rule_text(rule)}", plan.overrides[rule]) for rule in more]
+        here = _set_aside(plan, guard)
+        watched = watched_as(plan, guard)
+        if not here or watched == guard:
+            lines.append(GuardLine(guard_text(guard)))
+            continue
+        told |= set(here)
+        instead = guard_text(watched) if watched is not None else ""
+        lines.append(GuardLine(guard_text(guard), plan.overrides.get(here[0].rule, ""), _broken(here), instead))
+    for rule, reason in plan.overrides.items():
+        others = [one for one in plan.set_aside if one.rule == rule and one not in told]
+        if others or all(one.rule != rule for one in told):
+            lines.append(GuardLine(f"{rule}: {rule_text(rule)}", reason, _broken(others)))
+    return lines
 
 
-def rule_of(guard: Guard) -> PlanRule | None:
-    """The rule of plans by which the guard is kept before anything runs; none for a check."""
+def _set_aside(plan: Plan, guard: Guard) -> list[Refusal]:
+    """What is set aside of the rule that the guard states, for its pool."""
     match guard:
         case CheckGuard():
-            return None
+            return []
         case HeadroomGuard():
-            return "headroom"
+            rule, pool = "headroom", guard.headroom.pool
         case ServingGuard():
-            return "serving"
+            rule, pool = "serving", guard.serving.pool
         case BlastRadiusGuard():
-            return "blast-radius"
+            rule, pool = "blast-radius", guard.blast_radius.pool
         case _:
             assert_never(guard)
+    return [one for one in plan.set_aside if (one.rule, one.pool) == (rule, pool)]
+
+
+def _broken(refusals: Sequence[Refusal]) -> tuple[str, ...]:
+    return tuple(broken_text(one) for one in refusals)
+
+
+def broken_text(refusal: Refusal) -> str:
+    """Where a rule is broken, and by how much."""
+    return f"{refusal.step}: {refusal.reason}" if refusal.step else refusal.reason
 
 
 def rule_text(rule: PlanRule) -> str:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from pydantic import JsonValue
+
 from orchestrator.errors import BrokenRule, PlanRefusedError
 from orchestrator.report.sheet import one_line
 
@@ -16,6 +18,17 @@ def plan_refused(error: PlanRefusedError) -> str:
     lines = [f"cannot run this plan: it is refused for {count}, and nothing was touched"]
     lines += [f"  {reason}" for reason in reasons]
     return "\n".join([*lines, *_override_lines(error)])
+
+
+def refusal_record(error: PlanRefusedError) -> dict[str, JsonValue]:
+    """The same for machines: ``refused`` (true), ``problems`` and ``refusals``, each {rule, step, reason, remedy}."""
+    return {
+        "refused": True,
+        "problems": list(error.problems),
+        "refusals": [
+            {"rule": one.rule, "step": one.step, "reason": one.reason, "remedy": one.remedy} for one in error.refusals
+        ],
+    }
 
 
 def world_moved(lines: Iterable[str]) -> str:

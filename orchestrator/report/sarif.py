@@ -78,4 +78,4 @@ def _uri(file: str) -> str:
     """A reference relative to the working folder; an absolute one for what lies elsewhere (RFC 3986)."""
     inside = relative(file)
     # A first segment with a colon would read as a scheme (RFC 3986, 4.2): quote() writes it as %3A.
-    return Path(inside).as_uri() if Path(inside).is_absolute() else quote(inside)
+    return Path(inside).as_uri() if Path(inside).is_absolute() else quote(inside, errors="surrogateescape")

@@ -23,7 +23,8 @@ _EXIT: Final[dict[RunStatus, int]] = {
     RunStatus.UNDONE: 3,
     RunStatus.STUCK: 4,
 }
-_SETTLED: Final = frozenset({StepStatus.DONE, StepStatus.NOTHING, StepStatus.UNDONE})
+_SETTLED: Final = frozenset({StepStatus.DONE, StepStatus.NOTHING})
+"""What a run that is resumed does not do again. What was only taken back, in a run that is held, it does."""
 _URGENCY: Final = {Judgement.FAIL: 0, Judgement.UNKNOWN: 1, Judgement.PASS: 2}
 
 

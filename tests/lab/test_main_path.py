@@ -214,6 +214,8 @@ def test_a_postfix_without_the_gate_is_refused(start_lab: StartLab) -> None:
 def test_sessions_older_than_the_gate_are_refused(start_lab: StartLab) -> None:
     """Sessions that began before the gate cannot be told 421: the run is refused before anything is touched."""
     lab = start_lab(profile="steady")
+    assert wait_until(lambda: lab.status().hosts["ord-mx1"].sessions > 0, 10.0)
+    time.sleep(2.5)  # HAProxy tells a session's age in whole seconds
     gate = lab.status().pids["ord-mx1.gate"]
     command = Path(f"/proc/{gate}/cmdline").read_text().split("\0")[:-1]
     os.kill(gate, signal.SIGKILL)

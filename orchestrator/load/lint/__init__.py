@@ -41,7 +41,7 @@ def lint(loaded: LoadedRunbook, inventory: Inventory) -> Sequence[Finding]:
 def examine(loaded: LoadedRunbook, inventory: Inventory) -> Examined:
     """Every rule that the runbook breaks, and what of that is silenced."""
     scene = Scene(loaded, inventory)
-    silences = Silences(loaded.silences)
+    silences = Silences(loaded.silences, RULES)
     findings: list[Finding] = []
     silenced: list[Silenced] = []
     for found in (_broken(scene), _of_no_use(scene, silences)):  # the second looks at what the first has left
@@ -73,7 +73,7 @@ def _of_no_use(scene: Scene, silences: Silences) -> Iterable[Finding]:
             *scene.runbook.includes,
         )
     )
-    for found in silences.unused(scene, RULES, names):
+    for found in silences.unused(scene, names):
         yield found.under(SILENCE_UNUSED, RULES[SILENCE_UNUSED])
 
 

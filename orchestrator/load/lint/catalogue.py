@@ -16,7 +16,9 @@ from orchestrator.load.lint.window import deadline_past_window
 
 RULES: Final[Mapping[str, Rule]] = MappingProxyType(
     {
-        "no-plan-b": Rule("error", "a step that cannot be undone has no plan B"),
+        "no-plan-b": Rule(
+            "error", "a step that cannot be undone has no plan B", stands="no plan is made of such a step"
+        ),
         "depends-on-emptied-site": Rule("error", "something that is needed stands at the site that is emptied"),
         "shift-without-check": Rule("warning", "traffic moves, and no check looks at its waypoints"),
         "drain-without-deadline": Rule("warning", "a drain waits for its clients for ever"),

@@ -4,6 +4,9 @@ A site is emptied from the first shift away from it, whose drain follows, until 
 
       escape ─ shift ─ drain ─ window ─ back ─ done
                ╰──────── emptied ─────────╯
+
+A drain of a single host empties its site where the traffic has been shifted away before, and where all the other
+members may be drained at the same time. One host after the other, each brought back before the next, empties nothing.
 """
 
 from __future__ import annotations
@@ -17,11 +20,11 @@ from orchestrator.load.lint.finding import Found
 from orchestrator.load.lint.order import Steps, members
 from orchestrator.load.lint.scene import PlacedGuard, PlacedStep, Scene
 from orchestrator.load.locations import Locations
-from orchestrator.load.node import Place, place_of
+from orchestrator.load.node import Place, has, place_of
 from orchestrator.load.problems import quote
 from orchestrator.model.check import CheckGuard, HeadroomGuard, ServingGuard, SessionsCheck, SmtpCheck
 from orchestrator.model.inventory import Pool
-from orchestrator.model.runbook import DrainStep, ReturnStep, ShiftStep, VerifyStep
+from orchestrator.model.runbook import DrainArguments, DrainStep, ReturnStep, ShiftStep, VerifyStep
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,21 +61,56 @@ def depends_on_emptied_site(scene: Scene) -> Iterator[Found]:
 
 def _emptyings(scene: Scene) -> list[_Emptying]:
     """Every site that is emptied."""
-    away: dict[tuple[str, str], Steps] = {}
-    for one in scene.steps:
-        if isinstance(one.step, ShiftStep):
-            way = (one.step.with_.pool, one.step.with_.from_)
-            away[way] = away.get(way, 0) | 1 << one.number
+    moves = _Moves(scene)
     found: dict[str, _Emptying] = {}
     for one in scene.steps:
-        if not isinstance(one.step, DrainStep) or one.step.with_.site is None:
+        if not isinstance(one.step, DrainStep):
             continue
-        site = one.step.with_.site
-        shifts = scene.away(one.number) & away.get((one.step.with_.pool, site), 0)
-        during = _during(scene, shifts | 1 << one.number)
+        site = _site_of(scene, one.step.with_)
+        way_out = moves.way_out(one.number, one.step.with_, site)
+        if not way_out:
+            continue
+        during = _during(scene, way_out)
         first = found.get(site)
         found[site] = _Emptying(site, first.drain, first.during | during) if first else _Emptying(site, one, during)
     return list(found.values())
+
+
+def _site_of(scene: Scene, drain: DrainArguments) -> str:
+    """The site that is drained, or that of the host."""
+    if drain.site is not None:
+        return drain.site
+    return scene.inventory.pools[drain.pool].site_of(drain.host or "") or ""
+
+
+class _Moves:
+    """Which steps take traffic away from where."""
+
+    def __init__(self, scene: Scene) -> None:
+        self._scene = scene
+        self._shifts: dict[tuple[str, str], Steps] = {}
+        """By pool and site."""
+        self._drains: dict[tuple[str, str], Steps] = {}
+        """Those of single hosts, by pool and host."""
+        for one in scene.steps:
+            if isinstance(one.step, ShiftStep):
+                _note(self._shifts, one.step.with_.pool, one.step.with_.from_, one.number)
+            elif isinstance(one.step, DrainStep) and one.step.with_.host is not None:
+                _note(self._drains, one.step.with_.pool, one.step.with_.host, one.number)
+
+    def way_out(self, number: int, drain: DrainArguments, site: str) -> Steps:
+        """The steps that empty the site of a drain; none where it empties a host of it only."""
+        shifts = self._scene.away(number) & self._shifts.get((drain.pool, site), 0)
+        if drain.host is None or shifts:
+            return shifts | 1 << number
+        at_once = self._scene.may_be_away(number)
+        members_of_site = self._scene.inventory.pools[drain.pool].members(site)
+        drains = [self._drains.get((drain.pool, member), 0) & at_once for member in members_of_site]
+        return reduce(or_, drains) if all(drains) else 0
+
+
+def _note(by_place: dict[tuple[str, str], Steps], pool: str, place: str, number: int) -> None:
+    by_place[pool, place] = by_place.get((pool, place), 0) | 1 << number
 
 
 def _during(scene: Scene, way_out: Steps) -> Steps:
@@ -92,7 +130,8 @@ def _control(scene: Scene, emptying: _Emptying) -> Iterator[Found]:
             "when the site goes, nobody brings it back"
         )
         remedy = "run it from another site, and say in 'control' of the inventory where that is"
-        yield Found(drain.place("with", "site"), drain.step.id, message, remedy)
+        which = "host" if has(drain.node, "with", "host") else "site"
+        yield Found(drain.place("with", which), drain.step.id, message, remedy)
 
 
 def _switches(scene: Scene, emptying: _Emptying, locations: Locations) -> Iterator[Found]:

@@ -20,6 +20,8 @@ class Rule:
 
     severity: Severity
     summary: str
+    stands: str = ""
+    """Why it cannot be silenced; empty where it can."""
 
 
 @dataclass(frozen=True, slots=True)

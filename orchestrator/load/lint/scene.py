@@ -125,6 +125,10 @@ class Scene:
                 back[number] |= back[need] | self.brought_back.get(need, 0)
         return back
 
+    def may_be_away(self, number: int) -> Steps:
+        """What may be moved while a step is at work: it too, and steps beside it that are not certain to be back."""
+        return self.moves & ~self.order.after[number] & ~self._back_before[number]
+
     def away(self, number: int) -> Steps:
         """What has been moved when a step begins, and has not been brought back."""
         return self.moves & self.order.before[number] & ~self._back_before[number]

@@ -26,29 +26,37 @@ class Silenced:
 class Silences:
     """What a runbook silences; it remembers what was of use."""
 
-    def __init__(self, silences: Sequence[PlacedSilence]) -> None:
+    def __init__(self, silences: Sequence[PlacedSilence], rules: Mapping[str, Rule]) -> None:
         self._silences = silences
+        self._rules = rules
         self._by_rule: dict[str, list[PlacedSilence]] = {}
         for silence in silences:
             self._by_rule.setdefault(silence.rule, []).append(silence)
         self._used: set[Place] = set()
 
     def reason(self, finding: Finding) -> str | None:
-        """Why a finding is meant to be so; None where nobody says that it is."""
+        """Why a finding is meant to be so; None where nobody says that it is, or may say so."""
+        if self._rules[finding.rule].stands:
+            return None
         for silence in self._by_rule.get(finding.rule, ()):
             if _covers(silence, finding):
                 self._used.add(silence.place)  # a file that is included twice has used it when one of the two has
                 return silence.reason
         return None
 
-    def unused(self, scene: Scene, rules: Mapping[str, Rule], names: frozenset[str]) -> Iterator[Found]:
+    def unused(self, scene: Scene, names: frozenset[str]) -> Iterator[Found]:
         """Silences that silence nothing. ``names`` is everything that a finding can be at."""
         for silence in sorted(self._silences, key=lambda one: one.rule == SILENCE_UNUSED):  # which look at the others
-            if silence.place in self._used or _is_left_out(silence, scene):
+            rule = self._rules.get(silence.rule)
+            stands = rule.stands if rule else ""
+            if silence.place in self._used or (not stands and _is_left_out(silence, scene)):
                 continue
             about = f"the silence of {quote(silence.rule)}"
-            if silence.rule not in rules:
-                message, remedy = f"{about} is of no use: there is no such rule", meant(silence.rule, rules, "rules")
+            if rule is None:
+                message = f"{about} is of no use: there is no such rule"
+                remedy = meant(silence.rule, self._rules, "rules")
+            elif stands:
+                message, remedy = f"{about} is of no use: {stands}", "take it out, and do what the rule asks for"
             elif silence.at and not _is_there(silence, names):
                 known = [name.removeprefix(silence.prefix) for name in names if name.startswith(silence.prefix)]
                 message = f"{about} is of no use: there is no {quote(_written(silence))}"

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final, NamedTuple
 
+from orchestrator.checks.gate import DEFAULT_WINDOW
 from orchestrator.load.lint.finding import Found
 from orchestrator.load.lint.scene import PlacedStep, Scene
 from orchestrator.load.node import place_of
@@ -128,7 +129,11 @@ def _turns(scene: Scene, step: DrainStep) -> int:
 
 
 def _check_seconds(check: Check) -> float:
-    return (check.for_ if check.for_ is not None else check.over) or 0.0
+    """As long as it says; one that is to find a fault needs as many probes as it takes, which states no time."""
+    stated = check.for_ if check.for_ is not None else check.over
+    if stated is not None:
+        return stated
+    return DEFAULT_WINDOW if check.detect is None else 0.0
 
 
 def _longest_way(scene: Scene, seconds: list[float]) -> list[int]:

@@ -122,7 +122,7 @@ _QUIET: Final = """\
 _DRAIN_HOST: Final = """\
   - id: drain
     do: smtp.drain
-    with: {pool: "${pool}", host: "${host}", deadline: "${deadline}", settle: "${settle}"}
+    with: {pool: "${pool}", site: "${site}", host: "${host}", deadline: "${deadline}", settle: "${settle}"}
     after: [mail-flows]
 """
 

@@ -35,9 +35,9 @@ class Desk:
         """This desk's journal; close it."""
         return SqliteJournal(self.state / "journal.sqlite")
 
-    def has_run(self, *statuses: RunStatus, run: str = RUN) -> Plan:
+    def has_run(self, *statuses: RunStatus, run: str = RUN, steps: Sequence[StepText] = ()) -> Plan:
         """A run in the journal that has gone through these statuses; nobody works on it."""
-        plan = plan_of([hold("window")])
+        plan = plan_of(steps or [hold("window")])
         with self.journal() as journal:
             journal.create(run, plan.model_dump_json(by_alias=True), "wait", 1_700_000_000.0)
             epoch = journal.take(run)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.cli.ownership import locked, owner_of, who
+from orchestrator.cli.ownership import locked, owner_of, person, who
 from orchestrator.model.inventory import Inventory
 from orchestrator.status import RunStatus
 from orchestrator.wiring import lock_folder, lock_names
@@ -50,9 +50,44 @@ def test_an_approval_that_nobody_hears_says_so(desk: Desk) -> None:
     """Approving a hold of a run without an owner tells how to go on; with one it does not."""
     plan = desk.has_run(RunStatus.RUNNING, RunStatus.HELD)
     with locked(plan, RUN):
-        heard = desk.failover("approve", RUN, "window")
+        heard = desk.failover("approve", RUN, "window", "--ahead")
     assert (heard.exit_code, "nobody" in heard.stdout) == (0, False)
-    assert ABANDONED in desk.failover("approve", RUN, "window").stdout
+    assert ABANDONED in desk.failover("approve", RUN, "window", "--ahead").stdout
+
+
+def test_what_has_not_begun_is_approved_ahead_or_not_at_all(desk: Desk) -> None:
+    """A yes to a step that does not wait yet is refused, and says how it is meant; so no slip is taken for a deed."""
+    desk.has_run(RunStatus.RUNNING)
+    refused = desk.failover("approve", RUN, "window")
+    assert (refused.exit_code, desk.stands().step("window").approvers) == (1, ())
+    assert f"failover approve {RUN} window --ahead" in refused.stderr
+    assert desk.failover("approve", RUN, "window", "--ahead").exit_code == 0
+    assert desk.stands().step("window").approvers == (who(),)
+
+
+def test_a_run_that_never_began_is_closed_by_undo(desk: Desk) -> None:
+    """A run whose owner died before its first entry does not block its pool for ever."""
+    desk.has_run()
+    assert desk.stands().status is RunStatus.PLANNED
+    closed = desk.failover("undo", RUN)
+    assert (closed.exit_code, desk.stands().status) == (0, RunStatus.REFUSED)
+    assert f"{RUN} is closed" in closed.stdout
+
+
+@pytest.mark.parametrize("command", ["resume", "undo"])
+def test_nobody_goes_on_beside_another_run(desk: Desk, command: str) -> None:
+    """While another run is not over on the same pool, resume and undo are refused; with a reason that is kept, not."""
+    desk.has_run(RunStatus.RUNNING, RunStatus.HELD, steps=[turn("shift")])
+    desk.has_run(RunStatus.RUNNING, RunStatus.HELD, steps=[turn("shift")], run="other")
+    refused = desk.failover(command, RUN)
+    assert (refused.exit_code, desk.stands().status) == (1, RunStatus.HELD)
+    assert "run other (wait, held) works on pool smtp" in refused.stderr
+    assert '--override in-use="' in refused.stderr
+    assert "cannot override anything but in-use" in desk.failover(command, RUN, "--override", "serving=x").stderr
+    desk.failover(command, RUN, "--override", "in-use=other is mine, and idle")
+    with desk.journal() as journal:
+        reasons = [entry.data["reason"] for entry in journal.entries(RUN) if entry.kind == "override"]
+    assert reasons == ["other is mine, and idle"]
 
 
 @pytest.mark.parametrize("command", ["resume", "undo"])
@@ -66,18 +101,29 @@ def test_the_status_counts_that_holds_under_the_lock(desk: Desk, command: str) -
     assert owner_of(RUN) is None
 
 
-def _nobody() -> str:
-    raise KeyError("getpwuid(): uid not found: 54321")
-
-
-def _nobody_newer() -> str:
-    raise OSError("No username set in the environment")
-
-
 def test_a_person_without_an_entry_in_passwd_has_a_number() -> None:
     """Where the system has no name for the uid, the uid is the name."""
-    for user in (_nobody, _nobody_newer):
-        assert who(user).startswith(f"uid {os.getuid()}@")
+    assert who(lambda: 54321).startswith("uid 54321@")
+
+
+@pytest.mark.parametrize(
+    ("uid", "environment", "login", "expected"),
+    [
+        (1000, {"SUDO_UID": "7", "LOGNAME": "mallory"}, "8", 1000),
+        (0, {"SUDO_UID": "7"}, "8", 7),
+        (0, {"SUDO_UID": "x"}, "8", 8),
+        (0, {}, "8\n", 8),
+        (0, {}, "4294967295", 0),
+        (0, {}, "", 0),
+    ],
+)
+def test_root_is_who_became_it(
+    uid: int, environment: dict[str, str], login: str, expected: int, tmp_path: Path
+) -> None:
+    """Two people who both work as root are two; nobody but root is anybody else than the kernel says."""
+    (tmp_path / "loginuid").write_text(login)
+    assert person(uid, environment, tmp_path / "loginuid") == expected
+    assert person(uid, {}, tmp_path / "nothing") == uid
 
 
 def test_a_pool_is_locked_by_its_switch(tmp_path: Path) -> None:

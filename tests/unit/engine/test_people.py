@@ -80,7 +80,7 @@ def test_beside_a_wait_other_steps_go_on() -> None:
     """The run stays held until the last of two waits is over."""
     scene = Scene(hold("window"), turn("one", needs=[], approval={}), turn("two", needs=["one"]))
     events = scene.start(after={10: lambda: scene.approve("one"), 20: lambda: scene.approve("window")})
-    assert told(events) == "run:running run:held run:held one=100 two=100 run:running run:done"
+    assert told(events) == "run:running run:held run:held run:held one=100 two=100 run:running run:done"
 
 
 def test_a_step_is_tried_again() -> None:
@@ -208,3 +208,80 @@ def test_a_plan_b_is_done_again() -> None:
     again = scene.start(after={10: lambda: scene.approve("reboot")})
     assert first.count("healthy?pass") == again.count("healthy?pass") == 1
     assert "works:done" in again
+
+
+def test_a_step_that_waits_while_another_fails_is_asked_again() -> None:
+    """A step that may fail, and was only stopped as it waited for people, is not passed over when the run goes on."""
+    scene = Scene(
+        turn("first"),
+        turn("one", needs=["first"], approval={}, on_failure="continue"),
+        verify("bad", "flows", needs=["first"], retries={"times": 1, "pause": "5s"}, on_failure="hold"),
+        turn("two", needs=["one", "bad"]),
+        judge={"flows": "fail fail pass"},
+    )
+    scene.start()
+    assert scene.status is RunStatus.HELD
+    scene.later(60)
+    events = scene.start(after={30: lambda: scene.approve("one")})
+    assert "one=100" in events
+    assert events.index("one=100") < events.index("two=100")
+
+
+def test_a_failure_is_not_answered_by_a_wait() -> None:
+    """An owner that is killed between a failure and its undo is undone, also where the run was held for a wait."""
+
+    def begun() -> Scene:
+        return Scene(
+            turn("first"),
+            turn("one", needs=["first"], approval={}),
+            verify("bad", "flows", needs=["first"], retries={"times": 1, "pause": "5s"}),
+            judge={"flows": "fail fail pass"},
+        )
+
+    whole, scene = begun(), begun()
+    whole.start()
+    undoing = next(it.seq for it in whole.journal.entries(RUN) if it.data.get("status") == "undoing")
+    scene.journal.dies_before = undoing
+    scene.start()
+    assert (scene.status, scene.step("bad").status) == (RunStatus.HELD, StepStatus.REFUSED)
+    scene.journal.dead, scene.journal.dies_before = False, 0
+    assert told(scene.start()).endswith("run:undoing first=0 run:undone")
+
+
+def test_leave_to_return_is_not_the_word_that_it_is_done() -> None:
+    """A return of a manual step that must be approved asks once, for what was done, and by so many people."""
+    scene = Scene(manual("cable", undo="put it back"), back("back", "cable", approval={"people": 2}))
+    events = scene.start(
+        after={
+            10: lambda: scene.approve("cable"),
+            20: lambda: scene.approve("back.cable"),
+            50: lambda: scene.approve("back.cable", "bob"),
+        }
+    )
+    assert scene.status is RunStatus.DONE
+    assert took(scene) >= 50
+    assert "back.cable:done" in events
+
+
+def test_a_failed_return_of_a_manual_step_is_not_taken_for_done_before() -> None:
+    """After an interruption too: what was put back, and must be pulled again, a person is asked for."""
+    scene = Scene(
+        manual("cable", undo="put it back"),
+        hold("window"),
+        back("back", "cable", after=["flows"]),
+        judge={"flows": "fail"},
+    )
+    scene.start(after={10: lambda: scene.approve("cable"), 20: scene.interrupt})
+    scene.approve("window")
+    scene.later(60)
+    events = scene.start(after={30: lambda: scene.approve("back.cable"), 90: scene.interrupt})
+    assert "flows?fail" in events
+    assert "back.cable:undone" not in events
+
+
+def test_a_held_run_says_what_it_still_waits_for() -> None:
+    """When one of two waits is over the run's reason is the other."""
+    scene = Scene(hold("window"), hold("other", needs=[]))
+    scene.start(after={10: lambda: scene.approve("window"), 20: scene.interrupt})
+    held = [it.data["reason"] for it in scene.journal.entries(RUN) if it.data.get("status") == "held"]
+    assert held[-1] == "other waits for an approval"

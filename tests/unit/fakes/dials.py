@@ -51,6 +51,7 @@ class Dial:
 
     state: ClassVar[type[Value]] = Level
     reversible: ClassVar[bool] = True
+    asks: ClassVar[bool] = False
 
     def __init__(self, name: str, world: Dials, by: Sequence[int] = (100,), pause: float = 0.0) -> None:
         self._name = name

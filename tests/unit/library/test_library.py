@@ -6,6 +6,7 @@ from itertools import count
 
 import pytest
 
+from orchestrator.errors import InputError
 from orchestrator.load.lint import lint
 from orchestrator.load.runbook import load_runbook
 from orchestrator.status import RunStatus
@@ -16,6 +17,9 @@ from .stage import Ended, Stage
 CALLS = [(name, given) for name, ways in sensible().items() for given in ways]
 USUAL = [(name, ways[0]) for name, ways in sensible().items()]
 URGENT = ("region-evacuation", {**sensible()["region-evacuation"][0], "pace": "urgent"})
+
+DRAINS = {"rolling-host-reboot": "first.drain"}
+"""The step that takes the host out, where it is not called drain."""
 
 
 def called(value: object) -> str:
@@ -48,6 +52,16 @@ def test_it_is_sound(name: str, given: Given) -> None:
     loaded = take(name, given)
     assert loaded.runbook.runbook == name
     assert [f"{finding.rule} {finding.problem}" for finding in lint(loaded, lab_inventory())] == []
+
+
+@pytest.mark.parametrize("name", ["image-rollout", "reboot-host", "rolling-host-reboot"])
+def test_no_host_of_another_site_is_touched(name: str) -> None:
+    """Who names a host that does not stand at the site is refused: the checks would prove another place."""
+    with pytest.raises(InputError) as caught:
+        take(name, {**sensible()[name][0], "site": "dfw"})
+    assert {problem.message for problem in caught.value.problems} >= {
+        f"cannot drain 'ord-mx1' in step '{DRAINS.get(name, 'drain')}': it stands at 'ord', not at 'dfw'"
+    }
 
 
 @pytest.mark.parametrize(("name", "given"), CALLS, ids=called)

@@ -92,14 +92,63 @@ def test_headroom_that_cannot_be_known() -> None:
     assert plan_of(world, shift("shift")).steps[0].milestones[0].pools[0].headroom is None
 
 
-def test_what_is_broken_already_is_said_once() -> None:
-    """The state before the first step is judged; a step answers only for what it makes worse."""
+def test_what_is_broken_already_refuses_where_a_guard_says_so() -> None:
+    """A guard that is broken before the first step would undo the run at once; a step answers for its own."""
     world = busy(200)
-    error = refused(world, shift("shift"), drain("drain"), back("back", "drain", "shift"))
+    error = refused(world, shift("shift"), drain("drain"), back("back", "drain", "shift"), guards=[headroom(1)])
     assert reasons(error) == [
         "headroom: : now headroom of smtp is 0.75, 1 wanted: 300 sessions serve, demand 400 sessions",
         "headroom: shift: at 100% headroom of smtp is 0.37, 1 wanted: 150 sessions serve, demand 400 sessions",
     ]
+
+
+def test_what_no_step_makes_worse_is_a_warning() -> None:
+    """What is amiss before the first step, and guarded by nothing, does not refuse a plan that worsens nothing."""
+    world = busy(200, inventory_of({"ord": 1, "iad": 1, "dfw": 1}))
+    world.set("dfw1", weight=0, sessions=0)
+    assert plan_of(world, shift("shift", "ord", "dfw")).warnings == (
+        "now: headroom of smtp is 0.75, 1 wanted: 300 sessions serve, demand 400 sessions",
+    )
+    assert plan_of(world, manual("note", undo="cross it out")).warnings == ()
+
+
+def three(sessions: int, iad: str = "40 sessions") -> World:
+    """Three sites, of which the third has weight 1; the second carries ``iad``."""
+    text = inventory_of({"ord": 1, "iad": 1, "dfw": 1}, capacity="40 sessions").model_dump(mode="json", by_alias=True)
+    text["pools"]["smtp"]["sites"]["iad"]["capacity"] = iad
+    world = World(Inventory.model_validate(text), sessions=0)
+    world.set("ord1", sessions=sessions)
+    world.set("dfw1", weight=1, sessions=0)
+    return world
+
+
+def test_one_site_may_be_overloaded_while_others_have_room() -> None:
+    """A site that gets more than it carries is refused, whatever the sites beside it could carry."""
+    assert reasons(refused(three(50), shift("shift"))) == [
+        "headroom: shift: at 100% iad gets 99.5% of smtp's demand of 50 sessions and carries 40 sessions"
+    ]
+    assert plan_of(three(50, iad="50 sessions"), shift("shift")).warnings == ()
+    assert plan_of(three(40), shift("shift")).warnings == ()
+
+
+def test_members_that_do_not_serve_carry_nothing() -> None:
+    """A site carries as much as its members that serve."""
+    world = World(inventory_of({"ord": 2, "iad": 2, "dfw": 2}, capacity="40 sessions"), sessions=8)
+    world.set("iad2", up=False, sessions=8)
+    assert reasons(refused(world, shift("shift"))) == [
+        "headroom: shift: at 100% iad gets 50% of smtp's demand of 48 sessions and carries 20 sessions"
+    ]
+
+
+def test_a_site_that_is_overloaded_already() -> None:
+    """It is a warning as long as no step sends it more."""
+    world = three(50)
+    world.set("ord1", weight=20, sessions=50)
+    world.set("iad1", weight=200, sessions=0)
+    world.set("dfw1", weight=20, sessions=0)
+    assert plan_of(world, shift("shift", "ord", "dfw")).warnings == (
+        "now: iad gets 83.3% of smtp's demand of 50 sessions and carries 40 sessions",
+    )
 
 
 def test_the_worst_waypoint_speaks_for_its_step() -> None:
@@ -209,12 +258,42 @@ def test_an_override_must_be_needed_and_explained() -> None:
     )
 
 
-def test_an_overridden_guard_is_not_watched() -> None:
-    """A guard whose rule is set aside would undo the run at once; the others stay."""
+def test_an_overridden_guard_is_watched_at_what_was_foreseen() -> None:
+    """A guard as stated would undo the run at once; a tenth below what was set aside it stands, and others stay."""
     guards = [headroom(1.3), serving(1), at_most("90%"), {"check": "mail"}]
     checks = {"mail": {"probe": "smtp", "at": {"pool": "smtp"}, "over": "10s", "expect": {"success_rate": ">= 90%"}}}
     plan = plan_of(busy(80), shift("shift"), guards=guards, checks=checks, overrides={"headroom": "it is night"})
-    assert watched_guards(plan) == plan.runbook.guards[1:]
+    assert [f"{one.rule} {one.step} {one.pool}" for one in plan.set_aside] == ["headroom shift smtp"]
+    first, *others = watched_guards(plan)
+    assert first.model_dump() == headroom(0.84)  # 150 / 160 * 0.9
+    assert tuple(others) == plan.runbook.guards[1:]
+
+
+def test_guards_of_other_pools_stay() -> None:
+    """An override sets aside what the plan breaks, and leaves pools that break nothing guarded as they are."""
+    world = World(inventory_of({"ord": 1, "iad": 1}, pools=("smtp", "relay")), sessions=10)
+    world.set("iad1", sessions=180)
+    guards = [headroom(1.3), {"headroom": {"pool": "relay", "at_least": 1.3}}]
+    plan = plan_of(world, shift("shift"), shift("r", pool="relay"), guards=guards, overrides={"headroom": "why"})
+    assert watched_guards(plan)[1] == plan.runbook.guards[1]
+    assert watched_guards(plan)[0] != plan.runbook.guards[0]
+
+
+def test_a_site_that_is_overloaded_on_purpose_leaves_the_guard_of_the_pool() -> None:
+    """Where only one site's load is set aside all sites together are watched as the guard says."""
+    plan = plan_of(three(50), shift("shift"), guards=[headroom(1.3)], overrides={"headroom": "iad grows"})
+    assert watched_guards(plan) == plan.runbook.guards
+
+
+def test_a_guard_of_what_will_not_be_is_dropped() -> None:
+    """Where no site is foreseen to serve there is nothing left to watch; fewer sites are watched as foreseen."""
+    world = World(inventory_of({"ord": 1, "iad": 1, "dfw": 1}))
+    why = {"serving": "planned outage", "headroom": "planned outage"}
+    fewer = plan_of(world, drain("drain"), guards=[serving(3)], overrides={"serving": "one is enough"})
+    assert [one.model_dump() for one in watched_guards(fewer)] == [serving(2)]
+    dark = [drain("drain"), drain("more", "iad"), drain("all", "dfw")]
+    none = plan_of(world, *dark, guards=[serving(3), headroom(1)], overrides=why)  # type: ignore[arg-type]
+    assert watched_guards(none) == ()
 
 
 def test_what_cannot_be_undone_needs_a_plan_b() -> None:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from hashlib import sha256
 
 import pytest
 from pydantic import JsonValue
 
 from orchestrator.errors import InputError, PlanRefusedError
-from orchestrator.model.plan import Fact, Plan, PlanRule
+from orchestrator.model.plan import Fact, Plan
 from orchestrator.planning import Recheck, moved, read_saved, recheck, save
 
 from ..engine.scene import back, hold, manual
@@ -18,7 +18,6 @@ from ..fakes.clock import LoopClock, run
 from .world import World, drain, inventory_of, plan_of, shift
 
 INVENTORY = inventory_of({"ord": 1, "iad": 1})
-ALL: Mapping[PlanRule, str] = {"headroom": "none serves", "serving": "none serves"}
 STEPS = (shift("shift"), drain("drain"), hold("window"), back("back", "drain", "shift"))
 
 
@@ -37,7 +36,7 @@ def test_a_plan_says_what_it_rests_on() -> None:
     world = World(INVENTORY)
     world.set("iad1", weight=7, up=False, sessions=99)
     world.set("ord1", admin="drain")
-    assert [f"{fact.subject} = {fact.value}" for fact in plan_of(world, drain("drain"), overrides=ALL).world] == [
+    assert [f"{fact.subject} = {fact.value}" for fact in plan_of(world, drain("drain")).world] == [
         "pool smtp: ord1 = weight 100, drain",
         "pool smtp: iad1 = weight 7, down",
         "host ord1: gate = open",
@@ -94,12 +93,39 @@ def test_a_plan_that_has_become_dangerous_refuses() -> None:
 
 
 def test_overrides_stay_with_a_plan() -> None:
-    """What was set aside stays so, needed now or not."""
+    """What was set aside stays so, needed now or not, with the numbers that were reviewed."""
     made = plan_of(World(INVENTORY, sessions=100), shift("shift"), overrides={"headroom": "it is night"})
-    for sessions in (1, 100, 120):
+    for sessions in (1, 100, 110):
         found = again(made, World(INVENTORY, sessions=sessions)).plan
         assert found is not None
         assert found.overrides == {"headroom": "it is night"}
+        assert found.set_aside == made.set_aside
+
+
+def test_an_override_is_for_what_was_reviewed() -> None:
+    """Another step that breaks the same rule later refuses, and so does one that breaks it far more."""
+    world = World(inventory_of({"ord": 1, "iad": 1, "dfw": 1}), sessions=60)
+    made = plan_of(world, drain("drain"), drain("more", "dfw"), overrides={"headroom": "it is night"})
+    assert [one.step for one in made.set_aside] == ["more"]
+    with pytest.raises(PlanRefusedError) as error:
+        again(made, World(world.inventory, sessions=101))
+    assert [one.step for one in error.value.refusals] == ["drain", "more"]
+    with pytest.raises(PlanRefusedError) as error:
+        again(made, World(world.inventory, sessions=70))
+    assert [one.step for one in error.value.refusals] == ["more"]
+
+
+def test_what_is_amiss_is_told_as_it_is_now() -> None:
+    """A warning of the state before the first step is made anew; those of lint stay."""
+    world = World(inventory_of({"ord": 1, "iad": 1, "dfw": 1}), sessions=150)
+    world.set("dfw1", weight=0, sessions=150)
+    made = plan_of(world, shift("shift", "ord", "dfw"))
+    assert [line.partition(" of ")[0] for line in made.warnings] == ["now: headroom"]
+    made = made.model_copy(update={"warnings": ("r.yaml:1:1: lint", *made.warnings)})
+    world.set("dfw1", weight=0, sessions=0)
+    found = again(made, world).plan
+    assert found is not None
+    assert found.warnings == ("r.yaml:1:1: lint",)
 
 
 def test_a_saved_plan_is_read_as_it_was() -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from orchestrator.model.check import Check
 from orchestrator.model.plan import Plan
@@ -83,31 +85,66 @@ def test_a_drain_behind_a_blind_gate_takes_longer() -> None:
     assert times(drain("drain"), world=world)["drain"][0] == 35
 
 
-def test_what_people_need_is_unknown() -> None:
-    """A wait for people has no time, unless the runbook estimates it; only its own timeout ends one."""
-    found = times(
+def test_the_time_of_people_is_apart() -> None:
+    """A step that waits for people has the time of what is done beside; theirs is its estimate."""
+    plan = planned(
         hold("for-time", "1h"),
         hold("for-people"),
         hold("for-an-hour", timeout="1h", estimate="10m"),
-        manual("task", undo="undo it", estimate="5m"),
+        manual("task", undo="undo it", estimate="5m", after=["silent"]),
         shift("asked", approval={"people": 2}, timeout="5m"),
     )
-    assert found == {
+    assert {one.id: (one.expected, one.at_most) for one in plan.steps} == {
         "for-time": (3600, 3600),
-        "for-people": (None, None),
-        "for-an-hour": (600, 3600),
-        "task": (300, None),
-        "asked": (None, None),
+        "for-people": (0, 0),
+        "for-an-hour": (0, 0),
+        "task": (3, 3),
+        "asked": (2, 60),
     }
+    path = critical_path(plan.steps)
+    assert path.people == {"for-people": None, "for-an-hour": 600, "task": 300, "asked": None}
+    assert (path.expected, path.with_people) == (3605, 3605 + 600 + 300)
 
 
 def test_only_the_first_part_of_a_return_asks() -> None:
     """A return is approved once; its parts share its estimate."""
     steps = (shift("shift"), drain("drain"))
-    asked = times(*steps, back("back", "drain", "shift", approval={}))
-    assert (asked["back.drain"], asked["back.shift"]) == ((None, None), (2, 60))
+    asked = planned(*steps, back("back", "drain", "shift", approval={}))
+    assert critical_path(asked.steps).people == {"back.drain": None}
     estimated = times(*steps, back("back", "drain", "shift", estimate="1m"))
     assert (estimated["back.drain"], estimated["back.shift"]) == ((30, 60), (30, 60))
+
+
+def test_an_estimate_and_a_limit_agree() -> None:
+    """A longer estimate moves a limit that is a rule of thumb; one that is stated ends what is expected."""
+    assert times(verify("look", "mail", estimate="10m")) == {"look": (600, 600)}
+    assert times(verify("look", "mail", estimate="10m", timeout="20s")) == {"look": (15, 15)}
+    assert times(shift("shift", by=["50%", "100%"], pause="10m", timeout="1m")) == {"shift": (60, 60)}
+
+
+SECONDS = st.none() | st.integers(min_value=1, max_value=10_000).map(lambda seconds: f"{seconds}s")
+
+
+@settings(max_examples=60, deadline=None)
+@given(SECONDS, SECONDS, st.booleans(), st.integers(min_value=0, max_value=5))
+def test_nothing_is_expected_to_outlast_its_limit(
+    estimate: str | None, timeout: str | None, asked: bool, kind: int
+) -> None:
+    """Whatever a step states, its limit is not less than what is expected; and so for the whole plan."""
+    more: dict[str, object] = {"estimate": estimate, "timeout": timeout, "approval": {} if asked else None}
+    stated = {key: value for key, value in more.items() if value is not None}
+    steps: tuple[StepText, ...] = (
+        verify("one", "mail"),
+        shift("one", pause="30s", after=["mail"]),
+        drain("one"),
+        manual("one", undo="undo it", before=["mail"]),
+        hold("one", "1m"),
+        hold("one"),
+    )
+    path = critical_path(planned({**steps[kind], **stated}, hold("end", "1s")).steps)
+    assert path.at_most is not None
+    assert path.expected <= path.at_most
+    assert path.expected <= path.with_people
 
 
 def test_a_timeout_is_for_each_try() -> None:
@@ -118,20 +155,29 @@ def test_a_timeout_is_for_each_try() -> None:
 
 def test_a_person_who_must_return_a_task_is_waited_for() -> None:
     """The way back of a manual step takes as long as the person needs."""
-    assert times(manual("task", undo="undo it"), back("back", "task"))["back.task"] == (None, None)
+    plan = planned(manual("task", undo="undo it", estimate="5m"), back("back", "task"))
+    assert critical_path(plan.steps).people == {"task": 300, "back.task": None}
 
 
 def test_the_longest_way_counts() -> None:
-    """Independent steps run side by side; what is unknown is named, and leaves the whole without a limit."""
+    """Independent steps run side by side; people are named, and leave the limit of all else."""
     plan = planned(
         hold("one", "10s", needs=[]),
         hold("long", "60s", needs=[]),
         hold("end", "5s", needs=["one", "long"]),
     )
-    assert critical_path(plan.steps) == (65, 65, ())
+    assert critical_path(plan.steps) == (65, 65, (), {}, 65)
     ask = planned(hold("wait", "10s"), hold("ask"), manual("reboot", estimate="7s", plan_b=[hold("b", "9h")]))
-    assert critical_path(ask.steps) == (17, None, ("ask",))
-    assert critical_path(()) == (0, 0, ())
+    assert critical_path(ask.steps) == (10, 10, (), {"ask": None, "reboot": 7}, 17)
+    assert critical_path(()) == (0, 0, (), {}, 0)
+
+
+def test_what_nobody_can_say_is_named() -> None:
+    """A step without a time is named, and one without a limit leaves the whole without."""
+    plan = planned(hold("wait", "10s"), drain("drain", deadline=None))
+    steps = [one.model_copy(update={"expected": None}) for one in plan.steps]
+    assert critical_path(plan.steps)[:3] == (25, None, ())
+    assert critical_path(steps)[:3] == (0, None, ("wait", "drain"))
 
 
 def test_how_long_an_undo_takes() -> None:

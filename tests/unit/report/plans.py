@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from orchestrator.model.plan import Fact, Milestone, Plan, PlannedStep, PoolForecast
+from orchestrator.model.plan import Fact, Milestone, Plan, PlannedStep, PoolForecast, Refusal
 from orchestrator.model.runbook import Runbook
 
 from . import story
@@ -168,6 +168,16 @@ def everything() -> Plan:
         inventory=story.INVENTORY,
         parameters={"site": "ord", "size": "small", "lead": 600.0},
         steps=steps,
+        set_aside=(
+            Refusal(
+                rule="headroom",
+                step="leave.shift",
+                pool="smtp",
+                found=0.9399,
+                reason="at 100% headroom of smtp is 0.93, 1.3 wanted: 150 sessions serve, demand 160 sessions",
+            ),
+            Refusal(rule="in-use", step="", reason="run 0610-k3f (scene, held) works on pool smtp"),
+        ),
         overrides={"headroom": "Sunday night, the demand falls", "in-use": "run 0610-k3f is ours"},
         warnings=("r.yaml:4:2: no check after the shift *ever* | pipes [no-check-after-shift]",),
     )

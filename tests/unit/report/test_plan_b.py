@@ -104,6 +104,14 @@ def test_persons_work_is_asked_for_on_the_way_back_too() -> None:
     assert [order.command for order in advice(account)] == [f"failover approve {story.RUN} call"]
 
 
+def test_while_its_plan_b_waits_the_step_itself_is_not_offered() -> None:
+    """A run that is held, and not undone, at the plan B of a step that failed asks for the plan B alone."""
+    told = at_work().outcome("reboot", "failed", "it burns").step("reboot", "failed", "it burns")
+    told.step("reboot", "undoing", "it cannot be undone: plan B").step("call", "gating").towards("call", "")
+    account = Account(plans.everything(), told.run("held", "call waits for a person: Call the provider.").entries)
+    assert [order.command for order in advice(account)] == [f"failover approve {story.RUN} call"]
+
+
 def test_a_plan_b_that_is_done_is_no_world_as_before() -> None:
     """The summary of a run whose plan B was done says so, and does not claim that the world is as before."""
     assert closing(replaced()).startswith(

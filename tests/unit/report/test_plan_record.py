@@ -44,6 +44,11 @@ def test_what_the_language_has_is_there() -> None:
     assert read["skipped"] == {"warm-up": "size is small, not large"}
     assert read["overrides"]["headroom"] == "Sunday night, the demand falls"
     assert read["guards_set_aside"] == ["capacity of smtp that serves / demand >= 1.3"]
+    assert read["guards_watched"][1] == "capacity of smtp that serves / demand >= 0.84"
+    assert [(one["rule"], one["step"], one["found"]) for one in read["set_aside"]] == [
+        ("headroom", "leave.shift", 0.9399),
+        ("in-use", "", None),
+    ]
     assert (read["undo"], len(read["warnings"])) == (["reboot", "leave.shift"], 1)
     assert read["times"] == {
         "expected": 3612.0,
@@ -51,6 +56,7 @@ def test_what_the_language_has_is_there() -> None:
         "window": 14400.0,
         "back": None,
         "people": ["reboot"],
+        "with_people": 3612.0,
         "unknown": [],
     }
 

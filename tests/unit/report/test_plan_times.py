@@ -17,15 +17,28 @@ def test_steps_side_by_side_take_the_time_of_the_longest() -> None:
     """A plan takes as long as its longest way, and its people are named apart."""
     times = plan_times(plans.everything())
     assert (times.expected, times.at_most) == (12 + 3600, None)
-    assert (times.people, times.unknown, times.endless) == (("reboot",), (), ("leave.drain",))
+    assert (times.people, times.unknown, times.endless) == ({"reboot": None}, (), ("leave.drain",))
 
 
 def test_people_do_not_hide_the_limit_of_the_rest() -> None:
     """What takes the time that people need has no limit, and the limit of all else is told."""
     times = plan_times(plans.maintenance())
-    assert (times.people, times.endless) == (("window",), ())
+    assert (times.people, times.endless) == ({"window": None}, ())
     assert times.at_most == 60 + 360 + 1230 + 60 + 360
-    assert words(plans.maintenance())["at most"] == "34m30s, and the time that people take"
+    assert words(plans.maintenance())["at most"] == "34m30s, and the time that people take (window)"
+
+
+def test_what_the_runbook_says_of_people() -> None:
+    """An estimate of people's time stands behind the step's name, and counts for the window, never for the limit."""
+    plan = plans.maintenance()
+    window = plan.steps[3]
+    steps = list(plan.steps)
+    steps[3] = window.model_copy(update={"step": window.step.model_copy(update={"estimate": 7200.0})})
+    runbook = plan.runbook.model_copy(update={"window": 4 * 3600.0})
+    told = words(plan.model_copy(update={"steps": tuple(steps), "runbook": runbook}))
+    assert told["all goes well"] == "~5m, and the time that people take (window ~2h)"
+    assert told["at most"] == "34m30s, and the time that people take (window)"
+    assert told["window"].startswith("4h: leaves 1h55m")
 
 
 def test_what_the_window_leaves() -> None:

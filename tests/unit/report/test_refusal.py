@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from orchestrator.errors import PlanRefusedError
 from orchestrator.model.plan import Refusal
-from orchestrator.report.refusal import plan_refused, world_moved
+from orchestrator.report.refusal import plan_refused, refusal_record, world_moved
 
 THIN = Refusal(
     rule="headroom",
@@ -35,6 +35,22 @@ def test_what_cannot_be_set_aside_comes_first() -> None:
         "remove what has no rule's name in brackets, then to set rules aside: "
         '--override headroom="why it is right" --override in-use="why it is right"'
     )
+
+
+def test_a_refusal_for_machines() -> None:
+    """Problems are lines; what a rule refuses has its rule, its step, by how much, and what to do."""
+    assert refusal_record(PlanRefusedError(["cannot read smtp: no answer"], [BUSY])) == {
+        "refused": True,
+        "problems": ["cannot read smtp: no answer"],
+        "refusals": [
+            {
+                "rule": "in-use",
+                "step": "",
+                "reason": "run 0610-k3f works on smtp",
+                "remedy": "failover resume 0610-k3f",
+            }
+        ],
+    }
 
 
 def test_problems_alone_have_no_way_round() -> None:

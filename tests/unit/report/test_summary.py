@@ -73,6 +73,15 @@ def test_a_stuck_way_out_can_go_on_or_back() -> None:
     assert "failover resume 0610-k3f  after the repair: looks again and goes on\n" in text
 
 
+def test_what_was_taken_back_alone_is_still_to_do() -> None:
+    """In a run that is held a step that failed and was taken back is named: to resume is to do it again."""
+    told = story.held().approve("window", "alice").outcome("window").step("window", "verifying").step("window", "done")
+    told.run("running").step("back.drain", "gating").waypoint("back.drain", "", "in service: mx1 ready", "back")
+    told.step("back.drain", "failed", f"mail-flows failed: {story.LOSSY}").step("back.drain", "undoing")
+    told.step("back.drain", "undone", "is as it was before").run("held", "back.drain: mail-flows failed")
+    assert "still to do\n  back.drain and back.shift\n" in closing(told)
+
+
 def test_an_interrupted_undo_goes_on_undoing() -> None:
     """A run that was interrupted on its way back is not offered the way out again."""
     text = closing(story.broken().run("undoing", "shift failed").run("interrupted", "SIGTERM"))

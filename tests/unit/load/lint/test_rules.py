@@ -162,6 +162,26 @@ CASES = {
         "site: ord",
         "host: ord-3",
     ),
+    "all hosts at once are a site": Case(
+        "depends-on-emptied-site",
+        "first",
+        "steps:\n- {id: »first, do: smtp.drain, with: {pool: bounces, host: ord-3, deadline: 1m}}\n"
+        "- {id: last, do: smtp.drain, with: {pool: bounces, host: ord-5, deadline: 1m}}",
+        "- {id: last",
+        "- {id: back, do: return, steps: [first]}\n- {id: last",
+        "and that stands at 'ord', which 'last' empties",
+    ),
+    "a host after the traffic has gone is a site": Case(
+        "depends-on-emptied-site",
+        "late",
+        f"checks:\n  {FLOWS}\n  »late: {{probe: sessions, at: {{pool: bounces}}, "
+        f'expect: {{sessions: "== 0"}}}}\nsteps:\n{SHIFT}\n'
+        "- {id: out, do: smtp.drain, with: {pool: smtp, host: ord-1, deadline: 1m}}\n"
+        "- {id: look, do: verify, checks: [late]}",
+        f"{SHIFT}\n",
+        "- {id: flows, do: verify, checks: [flows]}\n",
+        "and that stands at 'ord', which 'out' empties",
+    ),
     "a socket in the site's network": Case(
         "depends-on-emptied-site",
         "drain",
@@ -418,6 +438,15 @@ CASES = {
         "4m30s",
         "the runbook may take 4m30s, and its window is 4m29s: shift 2m, back 2m30s",
     ),
+    "a check that says no time": Case(
+        "deadline-past-window",
+        "",
+        f"window: »19s\nchecks:\n  {FLOWS.replace('over: 30s, ', '')}\n"
+        "steps:\n- {id: prove, do: verify, checks: [flows, flows]}",
+        "19s",
+        "20s",  # two times the 10 s that such a check measures
+        "prove 20s",
+    ),
     "retries": Case(
         "deadline-past-window",
         "",
@@ -467,6 +496,41 @@ def test_failover_itself_at_the_emptied_site(look: Look, sites: Inventory) -> No
     )
     assert "where failover itself stands with its journal" in finding.problem.message
     assert not look(text, sites.model_copy(update={"control": Control(site="edge")})).findings
+
+
+def test_a_drain_of_a_host_may_empty_the_site_of_failover(look: Look, sites: Inventory) -> None:
+    """The finding stands at the host that is drained last."""
+    text = (
+        "runbook: case\nsteps:\n- {id: one, do: smtp.drain, with: {pool: smtp, host: ord-1, deadline: 1m}}\n"
+        "- {id: two, do: smtp.drain, with: {pool: smtp, host: ord-2, deadline: 1m}}\n"
+    )
+    (finding,) = look(text, sites.model_copy(update={"control": Control(site="ord")})).findings
+    assert (finding.at, finding.problem.line, finding.problem.column) == (
+        "two",
+        4,
+        text.split("\n")[3].index("ord") + 1,
+    )
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "found"),
+    [
+        ("needs: []", "needs: []", "one"),  # side by side
+        ("needs: []", "needs: [back]", ""),
+        ("needs: [again]", "needs: []", ""),
+        ("needs: []", "needs: [one]", "one"),
+    ],
+)
+def test_hosts_that_may_be_out_at_the_same_time(look: Look, first: str, second: str, found: str) -> None:
+    """All members of a site empty it where they can be out together, not where each must be back before the next."""
+    text = (
+        "runbook: case\nguards: [serving: {pool: smtp, at_least: 1}]\nsteps:\n"
+        f"- {{id: one, do: smtp.drain, with: {{pool: bounces, host: ord-3, deadline: 1m}}, {first}}}\n"
+        "- {id: back, do: return, steps: [one], needs: [one]}\n"
+        f"- {{id: two, do: smtp.drain, with: {{pool: bounces, host: ord-5, deadline: 1m}}, {second}}}\n"
+        "- {id: again, do: return, steps: [two], needs: [two]}\n"
+    )
+    assert [one.at for one in look(text).findings] == ([found] if found else [])
 
 
 def test_a_site_emptied_twice_is_named_once(look: Look) -> None:

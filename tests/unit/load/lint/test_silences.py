@@ -51,9 +51,24 @@ def test_a_silence_without_a_name_covers_its_file(look: Look) -> None:
 
 def test_errors_can_be_silenced(look: Look) -> None:
     """An error is silenced like a warning."""
-    text = "runbook: case\nsteps:\n- {id: call, do: manual, with: {task: Call.}}\n"
-    assert told(look(text)) == ["no-plan-b call"]
-    assert told(look(text + "silence: [{rule: no-plan-b, at: call, reason: talk undoes itself}]\n")) == []
+    text = "runbook: case\nsteps:\n- {id: out, do: smtp.drain, with: {pool: bounces, site: ord, deadline: 1m}}\n"
+    assert told(look(text)) == ["depends-on-emptied-site out"]
+    assert told(look(text + "silence: [{rule: depends-on-emptied-site, at: out, reason: it stays up}]\n")) == []
+
+
+@pytest.mark.parametrize("at", ["at: call, ", "", "at: nobody, ", "at: skipped, "])
+def test_what_no_plan_allows_cannot_be_silenced(look: Look, at: str) -> None:
+    """A silence of no-plan-b leaves the error, and is itself found, with why; whatever it names."""
+    text = (
+        "runbook: case\nparameters: {size: {type: choice, choices: [large, small], default: small}}\nsteps:\n"
+        "- {id: call, do: manual, with: {task: Call.}}\n"
+        "- {id: skipped, do: manual, with: {task: Call.}, when: {param: size, is: large}}\n"
+        f"silence: [{{rule: no-plan-b, {at}reason: talk undoes itself}}]\n"
+    )
+    error, useless = look(text).findings
+    assert (error.rule, error.severity, error.at) == ("no-plan-b", "error", "call")
+    assert (useless.rule, useless.problem.line) == ("silence-unused", 6)
+    assert useless.problem.message == "the silence of 'no-plan-b' is of no use: no plan is made of such a step"
 
 
 @pytest.mark.parametrize(
@@ -65,18 +80,18 @@ def test_errors_can_be_silenced(look: Look) -> None:
             "did you mean 'drain-without-deadline'?",
         ),
         (
-            "{rule: no-plan-b, at: frist, reason: x}",
-            "the silence of 'no-plan-b' is of no use: there is no 'frist'",
+            "{rule: ramp-too-steep, at: frist, reason: x}",
+            "the silence of 'ramp-too-steep' is of no use: there is no 'frist'",
             "did you mean 'first'?",
         ),
         (
-            "{rule: no-plan-b, at: first, reason: x}",
-            "the silence of 'no-plan-b' at 'first' is of no use: the rule finds nothing there",
+            "{rule: ramp-too-steep, at: first, reason: x}",
+            "the silence of 'ramp-too-steep' at 'first' is of no use: the rule finds nothing there",
             "take it out",
         ),
         (
-            "{rule: no-plan-b, reason: x}",
-            "the silence of 'no-plan-b' is of no use: the rule finds nothing there",
+            "{rule: ramp-too-steep, reason: x}",
+            "the silence of 'ramp-too-steep' is of no use: the rule finds nothing there",
             "take it out",
         ),
     ],
@@ -96,7 +111,7 @@ def test_a_silence_of_no_use(look: Look, silence: str, message: str, remedy: str
 
 def test_a_silence_of_no_use_can_be_meant_so(look: Look) -> None:
     """Where a finding comes and goes with the parameters its silence is silenced too, whatever stands first."""
-    useless = "- {rule: no-plan-b, at: first, reason: x}\n"
+    useless = "- {rule: ramp-too-steep, at: first, reason: x}\n"
     meant_so = "- {rule: silence-unused, at: first, reason: at the other site it is needed}\n"
     drains = "- {rule: drain-without-deadline, reason: no hurry}\n"
     assert told(look(TWO_DRAINS + drains + useless + meant_so)) == []
