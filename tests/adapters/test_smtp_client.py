@@ -17,27 +17,12 @@ from pathlib import Path
 
 import pytest
 
+from orchestrator.adapters.clock import SystemClock
 from orchestrator.adapters.smtp_client import SmtpClient, compose
 from orchestrator.ports import MailAttempt, MailResult
 
 HANG = "hang"
 CLOSE = "close"
-
-
-class WallClock:
-    """This machine's time."""
-
-    def now(self) -> float:
-        """Unix time."""
-        return time.time()
-
-    def monotonic(self) -> float:
-        """Seconds."""
-        return time.monotonic()
-
-    async def sleep(self, seconds: float) -> None:
-        """Wait."""
-        await asyncio.sleep(seconds)
 
 
 @dataclass
@@ -139,7 +124,7 @@ def delivered(server: FatefulServer, /, **changes: object) -> MailResult:
 
     async def work() -> MailResult:
         async with serving(server) as address:
-            return await SmtpClient(WallClock()).deliver(attempt_at(address, **changes))
+            return await SmtpClient(SystemClock()).deliver(attempt_at(address, **changes))
 
     return asyncio.run(work())
 
@@ -247,7 +232,7 @@ def test_a_refused_connection_fails_at_connect() -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))  # bound, not listening
         attempt = attempt_at(f"127.0.0.1:{taken.getsockname()[1]}")
-        result = asyncio.run(SmtpClient(WallClock()).deliver(attempt))
+        result = asyncio.run(SmtpClient(SystemClock()).deliver(attempt))
     assert (result.stage, result.reason, result.broken) == ("connect", "cannot connect: connection refused", False)
 
 
@@ -268,7 +253,7 @@ def test_a_connect_that_hangs_ends_at_the_timeout() -> None:
 
     async def work() -> None:
         began = time.monotonic()
-        result = await SmtpClient(WallClock()).deliver(attempt_at(f"127.0.0.1:{port}", timeout=0.3))
+        result = await SmtpClient(SystemClock()).deliver(attempt_at(f"127.0.0.1:{port}", timeout=0.3))
         assert (result.stage, result.reason) == ("connect", "no connection within 0.3s")
         assert time.monotonic() - began < 1
 
@@ -282,7 +267,7 @@ def test_each_connection_has_a_port_of_its_own_and_the_source_asked_for() -> Non
 
     async def work() -> None:
         async with serving(server) as address:
-            client = SmtpClient(WallClock())
+            client = SmtpClient(SystemClock())
             for source in (None, None, "127.0.0.2", "127.0.0.2"):
                 assert (await client.deliver(attempt_at(address, source_address=source))).ok
 
@@ -319,7 +304,7 @@ def test_no_descriptor_left_is_a_broken_probe() -> None:
         os.close(lowest_free)
         resource.setrlimit(resource.RLIMIT_NOFILE, (lowest_free, hard))
         try:
-            return await SmtpClient(WallClock()).deliver(attempt_at("127.0.0.1:1"))
+            return await SmtpClient(SystemClock()).deliver(attempt_at("127.0.0.1:1"))
         finally:
             resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
@@ -385,7 +370,7 @@ def test_a_server_that_stops_reading_costs_no_descriptor() -> None:
     async def work() -> None:
         async with serving(FatefulServer({"reading": HANG})) as address:
             before = open_descriptors()
-            result = await SmtpClient(WallClock()).deliver(attempt_at(address, size=16 * 1024**2, timeout=1.5))
+            result = await SmtpClient(SystemClock()).deliver(attempt_at(address, size=16 * 1024**2, timeout=1.5))
             assert result.reason == "no reply to DATA within 1.5s"
             for _ in range(100):
                 if open_descriptors() == before + 1:  # the server's end is left
@@ -410,7 +395,7 @@ def test_cancelling_frees_the_connection(certificate: Certificate) -> None:
                     server_name="mx.lab.example",
                     timeout=30,
                 )
-                task = asyncio.create_task(SmtpClient(WallClock()).deliver(attempt))
+                task = asyncio.create_task(SmtpClient(SystemClock()).deliver(attempt))
                 await asyncio.sleep(0.1)
                 task.cancel()
                 with pytest.raises(asyncio.CancelledError):

@@ -7,7 +7,6 @@ import base64
 import socket
 import ssl
 import subprocess
-import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -15,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from orchestrator.adapters.clock import SystemClock
 from orchestrator.adapters.smtp_client import SmtpClient, is_loopback
 from orchestrator.errors import UnfitError
 from orchestrator.model.secret import Secret
@@ -22,22 +22,6 @@ from orchestrator.ports import MailAttempt, MailResult
 
 PASSWORD = "pässwort-17"
 LOGIN = {"user": "probe", "password": "env:PROBE_PASSWORD"}
-
-
-class WallClock:
-    """This machine's time."""
-
-    def now(self) -> float:
-        """Unix time."""
-        return time.time()
-
-    def monotonic(self) -> float:
-        """Seconds."""
-        return time.monotonic()
-
-    async def sleep(self, seconds: float) -> None:
-        """Wait."""
-        await asyncio.sleep(seconds)
 
 
 @dataclass
@@ -164,7 +148,7 @@ def delivered(
             attempt = MailAttempt.model_validate(
                 {**words, **(trust or {}), "message_id": "<one@lab.example>", "size": 1024, "timeout": 5.0, **changes}
             )
-            return await SmtpClient(WallClock(), keyring(PROBE_PASSWORD=password)).deliver(attempt)
+            return await SmtpClient(SystemClock(), keyring(PROBE_PASSWORD=password)).deliver(attempt)
 
     return asyncio.run(work())
 
