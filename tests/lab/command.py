@@ -8,13 +8,16 @@ import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 PROJECT = Path(__file__).parents[2]
 RUNBOOK = PROJECT / "runbooks" / "provider-maintenance.yaml"
 INVENTORY = PROJECT / "inventories" / "lab.yaml"
 QUICK = ("-p", "site=ord", "-p", "to=iad", "-p", "pause=200ms", "-p", "observe=2s")
 """The shipped runbook, from ord to iad, with short pauses."""
+
+SLOW: Final = (*QUICK[:-1], "observe=4s")
+"""The same for hosts that take their time with each message: a check of deliveries needs 20 of them."""
 
 
 @dataclass(frozen=True, slots=True)

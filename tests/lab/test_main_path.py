@@ -20,7 +20,7 @@ from orchestrator.lab.ledger import Ledger
 from orchestrator.lab.processes import wait_until
 from orchestrator.load.inventory import load_inventory
 from orchestrator.wiring import RealOutside
-from tests.lab.command import INVENTORY, PROJECT, QUICK, RUNBOOK, Command, failover, maintenance
+from tests.lab.command import INVENTORY, PROJECT, QUICK, RUNBOOK, SLOW, Command, failover, maintenance
 
 pytestmark = pytest.mark.lab
 
@@ -66,7 +66,7 @@ def test_a_site_is_emptied_and_brought_back_under_live_mail(start_lab: StartLab,
     """With every kind of client, nothing is lost, duplicated, cut or deferred, and the world is as before."""
     lab = start_lab(profile=profile, clients=50)
     before = world()
-    ended = failover(*maintenance("--approve", "window"))
+    ended = failover(*maintenance("--approve", "window", parameters=SLOW if profile == "scan" else QUICK))
     assert (ended.code, ended.record["status"]) == (0, "done"), ended.record.get("reason")
     assert {step["status"] for step in ended.record["steps"]} == {"done"}
     ledger = lab.settle()
