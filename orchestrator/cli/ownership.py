@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import pwd
-import socket
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -69,7 +68,7 @@ def who(uid: Callable[[], int] = lambda: person(os.getuid(), os.environ, LOGIN_U
         name = pwd.getpwuid(number).pw_name
     except KeyError:  # a uid without an entry in passwd(5), as in a container
         name = f"uid {number}"
-    return f"{name}@{socket.gethostname()}"
+    return f"{name}@{os.uname().nodename}"
 
 
 def person(uid: int, environment: Mapping[str, str], login_uid: Path) -> int:
