@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -95,6 +96,8 @@ def _to_run(
         InputError: what is named cannot be used.
         RefusedError: it must not be run.
     """
+    if not os.path.lexists(file):
+        raise InputError([Problem("cannot read this file: it does not exist", "check its path", file=str(file))])
     if not is_saved_plan(file):
         overrides = overrides_of(override or [])
         loaded = files.load(file, inventory, parameters)

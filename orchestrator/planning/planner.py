@@ -100,6 +100,8 @@ async def _foresee(
     found = await walk.walk()
     limits = Limits.of(runbook.guards)
     refusals = broken(limits, walk.now, walk.unknown, found.moves, in_use)
+    if snapshot.is_blind:  # of a switch that cannot be read nobody can say that nothing serves
+        refusals = [refusal for refusal in refusals if refusal.rule == "in-use"]
     plan = Plan(
         runbook=runbook,
         inventory=outside.inventory,

@@ -45,6 +45,11 @@ class Snapshot:
     """By host."""
 
     @property
+    def is_blind(self) -> bool:
+        """Whether a switch could not be read."""
+        return any(isinstance(pool.readings, OutsideError) for pool in self.pools.values())
+
+    @property
     def problems(self) -> tuple[str, ...]:
         """Why something could not be read, each reason once."""
         answers: list[object] = [seen for pool in self.pools.values() for seen in (pool.readings, pool.sessions)]
