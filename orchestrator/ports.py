@@ -218,6 +218,13 @@ class Journal(Protocol):
             Fenced: the entry's epoch is not the run's any more (0, a person's, always passes).
         """
 
+    def append_all(self, entries: Sequence[Entry]) -> Sequence[Entry]:
+        """Write entries of one run, all or none, and return them with their ``seq``.
+
+        Raises:
+            Fenced: as ``append``.
+        """
+
     def entries(self, run: str, after: int = 0) -> Sequence[Entry]:
         """The run's entries with a ``seq`` above ``after``, in order."""
 

@@ -115,21 +115,36 @@ class SqliteJournal:
         Raises:
             Fenced: the entry's epoch is not the run's any more (0, a person's, always passes).
         """
-        purpose = f"append to run {entry.run}"
+        return self.append_all([entry])[0]
+
+    def append_all(self, entries: Sequence[Entry]) -> Sequence[Entry]:
+        """Write entries of one run in one transaction, and return them with their ``seq``. They are on disk then.
+
+        Raises:
+            Fenced: as ``append``.
+        """
+        if not entries:
+            return []
+        run, epoch = entries[0].run, entries[0].epoch
+        assert all((entry.run, entry.epoch) == (run, epoch) for entry in entries), "one run's, by one owner"
+        purpose = f"append to run {run}"
         with self._transaction("BEGIN IMMEDIATE", purpose) as db:
-            owner = self._owner(db, entry.run, purpose)
-            if entry.epoch not in (0, owner.epoch):
-                raise Fenced(f"run {entry.run} has a newer owner (epoch {owner.epoch}, ours was {entry.epoch})")
-            self._last(db, entry.run, owner, purpose)
-            seq = int(db.execute("SELECT coalesce(max(seq), 0) + 1 FROM entries").fetchone()[0])
-            row = stored(entry, seq, owner.head)
-            db.execute(
+            owner = self._owner(db, run, purpose)
+            if epoch not in (0, owner.epoch):
+                raise Fenced(f"run {run} has a newer owner (epoch {owner.epoch}, ours was {epoch})")
+            self._last(db, run, owner, purpose)
+            seq = int(db.execute("SELECT coalesce(max(seq), 0) FROM entries").fetchone()[0])
+            rows, head = [], owner.head
+            for number, entry in enumerate(entries, seq + 1):
+                rows.append(stored(entry, number, head))
+                head = rows[-1].digest
+            db.executemany(
                 "INSERT INTO entries (seq, run, at, epoch, kind, step, attempt, data, digest) "
                 "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
-                row,
+                rows,
             )
-            db.execute("UPDATE owners SET head = ? WHERE run = ?", (row.digest, entry.run))
-        return entry.model_copy(update={"seq": seq})
+            db.execute("UPDATE owners SET head = ? WHERE run = ?", (head, run))
+        return [entry.model_copy(update={"seq": row.seq}) for entry, row in zip(entries, rows, strict=True)]
 
     def entries(self, run: str, after: int = 0) -> Sequence[Entry]:
         """The run's entries with a ``seq`` above ``after``, in order."""

@@ -51,6 +51,9 @@ class MemoryJournal:
             raise Killed
         return self.written[-1]
 
+    def append_all(self, entries: Sequence[Entry]) -> Sequence[Entry]:
+        return [self.append(entry) for entry in entries]
+
     def entries(self, run: str, after: int = 0) -> Sequence[Entry]:
         return [entry for entry in self.written[after:] if entry.run == run]
 
