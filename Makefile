@@ -6,7 +6,7 @@ MAKEFLAGS += --no-print-directory
 
 BIN := .venv/bin
 
-.PHONY: help setup editor test lint format-check style types layers unit lab-test demo bench test-all-pythons clean
+.PHONY: help setup editor test lint format-check style types layers unit lab-test crash crash-lab demo bench test-all-pythons clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */\t/' | sort | \
@@ -39,6 +39,12 @@ unit: setup  ## the tests that start no server
 
 lab-test: editor  ## the tests against real programs: HAProxy and Postfix on loopback, the editors' language server
 	@scripts/stage 'lab tests' $(BIN)/pytest -m lab
+
+crash: setup  ## kill the orchestrator at every point of every runbook, on simulated sites; prints what came of it
+	@scripts/stage 'crash points' $(BIN)/pytest -q --every-point tests/crash/test_every_point.py
+
+crash-lab: setup  ## the same for the main runbook on real HAProxy and Postfix; half an hour. CRASH_LAB_SHARD=0/3: a third
+	@$(BIN)/python -m tests.crash.lab_points
 
 demo: setup  ## a maintenance on two real sites on this machine, from plan to return
 	@scripts/demo

@@ -13,7 +13,8 @@ from typing import Protocol
 from orchestrator.model.inventory import Inventory
 from orchestrator.model.journal import Entry
 from orchestrator.model.secret import Login
-from orchestrator.model.traffic import GateReading, Intake, MemberReading, QueueDepth, Session
+from orchestrator.model.traffic import Admin, GateReading, Intake, MemberReading, QueueDepth, Session
+from orchestrator.model.units import format_duration
 from orchestrator.model.value import Value
 
 
@@ -59,6 +60,13 @@ class TrafficSwitch(Protocol):
     async def close(self, session: Session) -> None:
         """Cut one session now; nothing happens when it is gone already."""
 
+    def by_hand(self, weights: Mapping[str, int], admins: Mapping[str, Admin]) -> Sequence[str]:
+        """The shell commands by which a person, without us, gives members these weights and admin states.
+
+        Pure: nothing is asked and nothing is done. In this order there is no moment without a member that takes
+        traffic, where the members that are to take it are named first.
+        """
+
 
 class MailGate(Protocol):
     """Of one mail host: whether it answers MAIL FROM, or 421 so that the client goes elsewhere."""
@@ -88,6 +96,9 @@ class MailGate(Protocol):
         whatever it does now. Returns whether the gate
         is closed for it; a gate that sees no transactions says False.
         """
+
+    def by_hand(self, closed: bool) -> Sequence[str]:
+        """The shell commands by which a person, without us, closes or opens it. Pure."""
 
 
 class MailQueue(Protocol):
@@ -189,11 +200,18 @@ class RunRow(Value):
     """The plan's JSON."""
 
 
-class Ownership(Value):
-    """Who works on a run or a pool."""
+class Holder(Value):
+    """Who holds a lock now."""
 
     owner: str
-    since: float
+    """What it said of itself."""
+    silent: float | None = None
+    """Seconds since its last sign of life, once its lease is over; None while it lives."""
+
+    def __str__(self) -> str:
+        if self.silent is None:
+            return self.owner
+        return f"{self.owner}, without a sign of life for {format_duration(round(self.silent))}"
 
 
 class Journal(Protocol):
@@ -228,6 +246,9 @@ class Journal(Protocol):
     def entries(self, run: str, after: int = 0) -> Sequence[Entry]:
         """The run's entries with a ``seq`` above ``after``, in order."""
 
+    def durations(self, newest: int = 2_000) -> Sequence[Entry]:
+        """So many entries of the kind ``duration``, of all runs, the newest first: for estimates, never for more."""
+
     def runs(self) -> Sequence[RunRow]:
         """All runs, the newest first."""
 
@@ -249,8 +270,18 @@ class Lock(Protocol):
             RefusedError: somebody holds one; the message says which, who and since when.
         """
 
+    def renew(self) -> None:
+        """Give a sign of life. An owner without one for the time of its lease may be ended by ``take_over``."""
+
+    def take_over(self, name: str) -> str | None:
+        """End the process that holds ``name`` and gives no sign of life; what it said of itself; None when nobody does.
+
+        Raises:
+            RefusedError: it lives, or cannot be ended.
+        """
+
     def release(self) -> None:
         """Let go of all."""
 
-    def holder(self, name: str) -> str | None:
-        """What the owner who holds it now said of itself; None when nobody holds it. Never waits."""
+    def holder(self, name: str) -> Holder | None:
+        """Who holds it now; None when nobody does. Never waits."""

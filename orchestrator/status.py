@@ -26,15 +26,15 @@ A run is a fold of its journal: ``fold`` gives the state after any prefix of its
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from types import MappingProxyType
-from typing import Final
+from typing import Any, Final, Literal
 
-from pydantic import Field, JsonValue
+from pydantic import JsonValue
 
 from orchestrator.model.journal import Entry
-from orchestrator.model.value import Value
 
 
 class StepStatus(StrEnum):
@@ -100,6 +100,7 @@ RUN_TRANSITIONS: Final = MappingProxyType(
         _R.STUCK: frozenset({_R.RUNNING, _R.UNDOING}),
     }
 )
+_ANSWERS_ABORT: Final = frozenset({_R.UNDOING, _R.DONE, _R.UNDONE, _R.REFUSED, _R.STUCK})
 
 
 def step_transition(now: StepStatus, then: StepStatus) -> StepStatus:
@@ -125,43 +126,70 @@ def run_transition(now: RunStatus, then: RunStatus) -> RunStatus:
     raise ValueError(f"a run cannot go from {now} to {then}")
 
 
-class StepState(Value):
+@dataclass(frozen=True, slots=True)
+class StepState:
     """One step after some prefix of the journal."""
 
     status: StepStatus = StepStatus.PENDING
     attempt: int = 0
     reason: str = ""
-    start: dict[str, JsonValue] | None = Field(default=None, description="Recorded before the first converge.")
-    began: float | None = Field(default=None, description="Unix time of the first intent.")
-    changed: bool = Field(default=False, description="An intent was written: the world may have been touched.")
-    in_doubt: bool = Field(default=False, description="An intent stands without its outcome: observe before acting.")
-    since: float | None = Field(default=None, description="Unix time of the last change of status.")
-    entered: float | None = Field(default=None, description="Unix time at which it left 'pending'.")
+    start: dict[str, JsonValue] | None = None
+    """Recorded before the first converge."""
+    began: float | None = None
+    """Unix time of the first intent."""
+    changed: bool = False
+    """An intent was written: the world may have been touched."""
+    in_doubt: bool = False
+    """An intent stands without its outcome: observe before acting."""
+    since: float | None = None
+    """Unix time of the last change of status."""
+    entered: float | None = None
+    """Unix time at which it left ``pending``."""
     progress: str = ""
-    turn: int = Field(default=0, description="When its status last changed: the number of that entry in the run.")
-    approved_by: str | None = Field(default=None, description="Everybody who has approved it, for people.")
-    approvers: tuple[str, ...] = Field(default=(), description="Who has approved what it is doing now: out, or back.")
+    turn: int = 0
+    """When its status last changed: the number of that entry in the run."""
+    approved_by: str | None = None
+    """Everybody who has approved it, for people."""
+    approvers: tuple[str, ...] = ()
+    """Who has approved what it is doing now: out, or back."""
     approved_note: str = ""
 
 
-class RunState(Value):
+_PENDING: Final = StepState()
+
+
+@dataclass(frozen=True, slots=True)
+class RunState:
     """A run after some prefix of its journal."""
 
     status: RunStatus = RunStatus.PLANNED
     reason: str = ""
     epoch: int = 0
-    undoing: bool = Field(default=False, description="It is on its way back; resuming goes on with that.")
-    answered: bool = Field(default=False, description="It is held because of a failure, which a person is told.")
-    entries: int = Field(default=0, description="How many there were so far.")
-    undoing_because: str = Field(default="", description="Why it is on its way back, over interruptions too.")
+    undoing: bool = False
+    """It is on its way back; resuming goes on with that."""
+    answered: bool = False
+    """It is held because of a failure or an abort, which a person is told."""
+    entries: int = 0
+    """How many there were so far."""
+    undoing_because: str = ""
+    """Why it is on its way back, over interruptions too."""
+    paced: bool = False
+    """It goes back by the waypoints of the way out, not in one move."""
+    abort: Literal["", "undo", "hold"] = ""
+    """What a person wants, unanswered so far."""
+    aborts: int = 0
+    """How often that was asked for; the second time means at once."""
+    aborted_by: str = ""
+    """Who, and their note."""
     began: float | None = None
     at: float = 0.0
-    steps: dict[str, StepState] = Field(default_factory=dict)
-    touched: tuple[str, ...] = Field(default=(), description="Steps by their first intent; to undo, go backwards.")
+    steps: Mapping[str, StepState] = field(default_factory=dict)
+    touched: tuple[str, ...] = ()
+    """Steps by their first intent; to undo, go backwards."""
 
     def step(self, name: str) -> StepState:
         """The step's state; a step that the journal does not know yet is pending."""
-        return self.steps.get(name, StepState())
+        return self.steps.get(name, _PENDING)
 
 
 def fold(entries: Iterable[Entry], state: RunState | None = None) -> RunState:
@@ -173,45 +201,57 @@ def fold(entries: Iterable[Entry], state: RunState | None = None) -> RunState:
 
 
 def _after(run: RunState, entry: Entry) -> RunState:
-    run = run.model_copy(update={"at": entry.at, "epoch": max(run.epoch, entry.epoch), "entries": run.entries + 1})
+    update: dict[str, Any] = {"at": entry.at, "epoch": max(run.epoch, entry.epoch), "entries": run.entries + 1}
     if entry.kind == "run":
-        return _run_after(run, entry)
-    if not entry.step:
-        return run
-    step = _step_after(run.step(entry.step), entry)
-    if entry.kind == "step":
-        step = step.model_copy(update={"turn": run.entries})
-    update: dict[str, object] = {"steps": {**run.steps, entry.step: step}}
-    if entry.kind == "intent" and entry.step not in run.touched:
-        update["touched"] = (*run.touched, entry.step)
-    return run.model_copy(update=update)
+        update |= _run_after(run, entry)
+    elif entry.kind == "abort":
+        update |= _aborted(run, entry)
+    elif entry.step:
+        update["steps"] = {**run.steps, entry.step: _step_after(run.step(entry.step), entry, run.entries + 1)}
+        if entry.kind == "intent" and entry.step not in run.touched:
+            update["touched"] = (*run.touched, entry.step)
+    return replace(run, **update)
 
 
-def _run_after(run: RunState, entry: Entry) -> RunState:
+def _run_after(run: RunState, entry: Entry) -> dict[str, Any]:
     status = run_transition(run.status, RunStatus(str(entry.data["status"])))
     reason = str(entry.data.get("reason", ""))
     undoing = status is RunStatus.UNDOING or (run.undoing and status is not RunStatus.RUNNING)
     why = reason if status is RunStatus.UNDOING else run.undoing_because
-    return run.model_copy(
-        update={
-            "status": status,
-            "reason": reason,
-            "undoing": undoing,
-            "answered": bool(entry.data.get("answered")),
-            "undoing_because": why if undoing else "",
-            "began": entry.at if run.began is None else run.began,
-        }
-    )
+    answered = bool(entry.data.get("answered"))
+    paced = bool(entry.data.get("paced")) if status is RunStatus.UNDOING else run.paced
+    update: dict[str, Any] = {
+        "status": status,
+        "reason": reason,
+        "undoing": undoing,
+        "answered": answered,
+        "undoing_because": why if undoing else "",
+        "paced": paced and undoing,
+        "began": entry.at if run.began is None else run.began,
+    }
+    if answered or status in _ANSWERS_ABORT:
+        update |= {"abort": "", "aborts": 0, "aborted_by": ""}
+    return update
 
 
-def _step_after(step: StepState, entry: Entry) -> StepState:
+def _aborted(run: RunState, entry: Entry) -> dict[str, Any]:
+    """A person wants it to stop; what is over, or goes back already, has nothing to stop."""
+    if run.undoing or run.status in _ANSWERS_ABORT:
+        return {}
+    note = f": {entry.data['note']}" if entry.data.get("note") else ""
+    then = "hold" if entry.data.get("then") == "hold" else "undo"
+    return {"abort": then, "aborts": run.aborts + 1, "aborted_by": f"{entry.data.get('by', '')}{note}"}
+
+
+def _step_after(step: StepState, entry: Entry, turn: int) -> StepState:
     data = entry.data
     if entry.kind == "step":
         status = step_transition(step.status, StepStatus(str(data["status"])))
         if step.status in _SETTLED and status is StepStatus.GATING:
             step = StepState(attempt=step.attempt)  # it begins anew: what was recorded or approved before is over
-        update: dict[str, object] = {
+        update: dict[str, Any] = {
             "status": status,
+            "turn": turn,
             "reason": str(data.get("reason", "")),
             "since": entry.at,
             "attempt": max(step.attempt, entry.attempt),
@@ -234,4 +274,4 @@ def _step_after(step: StepState, entry: Entry) -> StepState:
         update = {"approved_by": ", ".join(people), "approvers": people, "approved_note": str(data.get("note", ""))}
     else:
         update = {}
-    return step.model_copy(update=update)
+    return replace(step, **update)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Final
@@ -29,15 +29,29 @@ from orchestrator.checks.gate import Gatekeeper
 from orchestrator.checks.guards import GuardKeeper
 from orchestrator.engine.engine import Engine
 from orchestrator.engine.recorder import Listener, Recorder
+from orchestrator.engine.remaining import ManualWork, to_undo
+from orchestrator.engine.remaining import by_hand as work_by_hand
 from orchestrator.errors import RefusedError, UnfitError
 from orchestrator.journal.sqlite import SqliteJournal
 from orchestrator.model.inventory import Inventory, PolicyGate
+from orchestrator.model.journal import Entry
 from orchestrator.model.plan import Plan, PlanRule
 from orchestrator.model.runbook import DrainStep, ManualStep, Runbook, ShiftStep
-from orchestrator.planning import Recheck, make_plan, recheck, steps_of, watched_guards
+from orchestrator.planning import History, Recheck, make_plan, recheck, steps_of, watched_guards
 from orchestrator.planning.planner import NO_OVERRIDES
-from orchestrator.ports import Clock, Inbox, Journal, Lock, MailClient, MailGate, MailQueue, RunRow, TrafficSwitch
-from orchestrator.status import RunStatus
+from orchestrator.ports import (
+    Clock,
+    Holder,
+    Inbox,
+    Journal,
+    Lock,
+    MailClient,
+    MailGate,
+    MailQueue,
+    RunRow,
+    TrafficSwitch,
+)
+from orchestrator.status import RunState, RunStatus
 
 ROOT_LOCKS: Final = Path("/run/lock/failover")
 """Where runs of root lock, whatever home folder sudo left them with (FHS 3.0, 5.9)."""
@@ -138,15 +152,27 @@ async def plan_runbook(
     overrides: Mapping[PlanRule, str] = NO_OVERRIDES,
     in_use: Sequence[str] = (),
     warnings: Sequence[str] = (),
+    durations: Sequence[Entry] = (),
+    window_ends: float | None = None,
 ) -> Plan:
-    """Observe the real world and plan; see ``make_plan``.
+    """Observe the real world and plan; see ``make_plan``. ``durations`` are those that the journal has kept.
 
     Raises:
         PlanRefusedError: it must not be run.
     """
     clock = SystemClock()
     outside = RealOutside(inventory, clock)
-    return await make_plan(runbook, parameters, outside, clock, overrides=overrides, in_use=in_use, warnings=warnings)
+    return await make_plan(
+        runbook,
+        parameters,
+        outside,
+        clock,
+        overrides=overrides,
+        in_use=in_use,
+        warnings=warnings,
+        history=History.of(durations),
+        window_ends=window_ends,
+    )
 
 
 async def recheck_plan(plan: Plan, *, in_use: Sequence[str] = ()) -> Recheck:
@@ -160,49 +186,90 @@ async def recheck_plan(plan: Plan, *, in_use: Sequence[str] = ()) -> Recheck:
 
 
 def lock_names(plan: Plan) -> Sequence[str]:
-    """What a run of this plan must have for itself: its pools, as their switch knows them."""
-    return sorted(_pools_by_place(plan.runbook, plan.inventory))
+    """What a run of this plan must have for itself: its pools, as their switch knows them, and the gates it closes."""
+    return sorted(_targets_by_place(plan.runbook, plan.inventory))
 
 
 def runs_on_same_pools(
     runbook: Runbook, inventory: Inventory, journal: Journal, clock: Clock, but: str | None = None
 ) -> tuple[str, ...]:
-    """Who else works on the runbook's pools, a line each: runs that are not over, and whoever holds a pool.
+    """Who else works on the runbook's pools and hosts, a line each: runs that are not over, and whoever holds one.
 
     Runs of another journal are only seen while somebody works on them. The run ``but`` does not count.
 
     Raises:
         RefusedError: the locks cannot be looked at.
     """
-    places, lock = _pools_by_place(runbook, inventory), open_lock(clock)
+    places, lock = _targets_by_place(runbook, inventory), open_lock(clock)
     holders = {place: lock.holder(place) for place in places}  # before the journal: a run may end in between
     lines, known = [], {but}
     for row in journal.runs():
         if row.run == but or row.status in _OVER:
             continue
-        pools = _shared_pools(row, places)
-        if not pools:
+        shared = _shared(row, places)
+        if not shared:
             continue
         known.add(row.run)
-        where = f"works on pool {', '.join(pools)}"
+        where = f"works on {', '.join(shared)}"
         if owner := lock.holder(f"run {row.run}"):
-            lines.append(f"{owner}, {row.runbook}, {where} now — wait until it is over")
+            lines.append(f"{owner.owner}, {row.runbook}, {where} now — {_how_to_get_rid_of(owner, row.run)}")
         else:
             what = f"run {row.run} ({row.runbook}, {row.status}) {where}"
             lines.append(f"{what} — failover resume {row.run}, or failover undo {row.run}")
+    strangers: dict[str, list[str]] = {}
     for place, holder in holders.items():
-        if holder and not any(holder.startswith(f"run {run} ") for run in known):
-            lines.append(f"{holder} works on pool {places[place]} now — wait until it is over")
+        if holder and not any(holder.owner.startswith(f"run {run} ") for run in known):
+            strangers.setdefault(str(holder), []).append(places[place])
+    lines += [
+        f"{holder} works on {', '.join(_told(targets))} now — wait until it is over"
+        for holder, targets in strangers.items()
+    ]
     return tuple(lines)
 
 
-def _shared_pools(row: RunRow, places: Mapping[str, str]) -> Sequence[str]:
-    """The pools that a run of the journal works on, of those at ``places``; all where its plan cannot be read."""
+def _how_to_get_rid_of(owner: Holder, run: str) -> str:
+    if owner.silent is None:
+        return "wait until it is over"
+    return f"it gives no sign of life: failover resume {run} --take-over, or failover undo {run} --take-over"
+
+
+def _shared(row: RunRow, places: Mapping[str, str]) -> Sequence[str]:
+    """What a run of the journal works on, of that at ``places``; all where its plan cannot be read."""
     try:
         plan = read_plan(row.plan, row.run)
     except RefusedError:
-        return sorted(places.values())
-    return sorted(places[place] for place in _pools_by_place(plan.runbook, plan.inventory) if place in places)
+        return _told(places.values())
+    theirs = _targets_by_place(plan.runbook, plan.inventory)
+    return _told(target for place, target in places.items() if place in theirs)
+
+
+def _told(targets: Iterable[str]) -> Sequence[str]:
+    """What is said of shared targets: a pool stands for its hosts."""
+    found = sorted(set(targets))
+    return [target for target in found if target.startswith("pool ")] or found
+
+
+def _targets_by_place(runbook: Runbook, inventory: Inventory) -> dict[str, str]:
+    """All that a run changes, by what the outside knows it as: no two runs may touch the same."""
+    pools = {place: f"pool {pool}" for place, pool in _pools_by_place(runbook, inventory).items()}
+    return {**pools, **_gates_by_place(runbook, inventory)}
+
+
+def _gates_by_place(runbook: Runbook, inventory: Inventory) -> dict[str, str]:
+    """The hosts whose gates a runbook closes, plans B too: one host may serve several pools."""
+    places = {}
+    for step in steps_of(runbook):
+        if not isinstance(step, DrainStep):
+            continue
+        site = step.with_.site
+        names = inventory.pools[step.with_.pool].sites[site].members if site is not None else ()
+        for name in (step.with_.host,) if step.with_.host is not None else names:
+            host = inventory.hosts.get(name)
+            if host is not None and host.gate is not None:
+                gate = host.gate.control if isinstance(host.gate, PolicyGate) else host.gate.database
+                where = _place(gate) if host.connect == "local" else f"{host.ssh or name}:{gate}"
+                places[f"gate at {where}"] = f"host {name}"
+    return places
 
 
 def _pools_by_place(runbook: Runbook, inventory: Inventory) -> dict[str, str]:
@@ -230,6 +297,24 @@ def open_engine(plan: Plan, run: str, journal: Journal, clock: Clock, listener: 
     guards = GuardKeeper(watched_guards(plan), gatekeeper, outside, clock)
     recorder = Recorder(run, journal.take(run), journal, clock, listener)
     return Engine(plan, actions_of(plan.runbook, outside, clock), recorder, gatekeeper, guards, clock)
+
+
+def by_hand(plan: Plan, state: RunState) -> Sequence[ManualWork]:
+    """What a person does to take back what is left of a run, without us. Nothing is asked and nothing is done.
+
+    Raises:
+        RefusedError: another version of this program recorded what was there before.
+    """
+    if not to_undo(plan, state):
+        return []
+    clock = SystemClock()
+    try:
+        return work_by_hand(plan, state, actions_of(plan.runbook, RealOutside(plan.inventory, clock), clock))
+    except (ValueError, KeyError) as error:
+        raise RefusedError(
+            "cannot say what is left to do by hand: another version of failover recorded what was there before",
+            remedy="use the version that started the run",
+        ) from error
 
 
 def read_plan(text: str, run: str) -> Plan:

@@ -88,6 +88,16 @@ class Effect:
     """Closed or not, by host."""
 
 
+@dataclass(frozen=True, slots=True)
+class ByHand:
+    """How a person gets to a state without us."""
+
+    what: str
+    """What is to be done, in one line."""
+    commands: Sequence[str] = ()
+    """For the shell of this machine, in this order; none where only a person can do it."""
+
+
 class Action(Protocol[S]):
     """One verb, bound to its arguments and ports."""
 
@@ -128,6 +138,9 @@ class Action(Protocol[S]):
 
     def effect(self, state: S) -> Effect | None:
         """What ``state`` sets outside; None where nothing that another step could see. Pure."""
+
+    def by_hand(self, to: S) -> ByHand | None:
+        """How a person moves the world to ``to`` when we cannot; None where there is nothing to move. Pure."""
 
     def describe(self, observed: S, target: S) -> Sequence[str]:
         """The difference, a line each, for people; none where there is nothing to do."""

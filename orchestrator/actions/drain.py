@@ -19,7 +19,7 @@ from collections.abc import Awaitable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar
 
-from orchestrator.actions.action import REACHED, Effect, Outcome, Watch, Waypoint
+from orchestrator.actions.action import REACHED, ByHand, Effect, Outcome, Watch, Waypoint
 from orchestrator.actions.stragglers import Assessment, Stragglers, under_gate
 from orchestrator.actions.tally import Tally
 from orchestrator.errors import OutsideError, UnreachableError
@@ -164,6 +164,16 @@ class SmtpDrain:
     def effect(self, state: SiteDrain) -> Effect:
         """The members' admin states and their gates."""
         return Effect(self._arguments.pool, admins=state.members, gates=state.gates_closed)
+
+    def by_hand(self, to: SiteDrain) -> ByHand:
+        """The gates and the members' admin states, in the order in which ``converge`` sets them."""
+        gates = [line for host, closed in to.gates_closed.items() for line in self._gates[host].by_hand(closed)]
+        members = self._switch.by_hand({}, to.members)
+        set_gates = "gates: " + ", ".join(f"{host} {_gate(closed)}" for host, closed in to.gates_closed.items())
+        set_members = "in the switch: " + ", ".join(f"{name} {admin}" for name, admin in to.members.items())
+        if _is_drained(to):
+            return ByHand(f"{set_members}; then {set_gates}", [*members, *gates])
+        return ByHand(f"{set_gates}; then {set_members}", [*gates, *members])
 
     def describe(self, observed: SiteDrain, target: SiteDrain) -> Sequence[str]:
         """A line for each member and gate that changes, and the sessions to move."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import ClassVar
 
-from orchestrator.actions.action import REACHED, Effect, Outcome, Watch, Waypoint
+from orchestrator.actions.action import REACHED, ByHand, Effect, Outcome, Watch, Waypoint
 from orchestrator.model.runbook import HoldArguments
 from orchestrator.model.units import format_duration
 from orchestrator.model.value import Value
@@ -78,6 +78,10 @@ class Hold:
         return ()
 
     def effect(self, state: Released) -> Effect | None:
+        """None."""
+        return None
+
+    def by_hand(self, to: Released) -> ByHand | None:
         """None."""
         return None
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import ClassVar
 
-from orchestrator.actions.action import REACHED, Effect, Outcome, Watch, Waypoint
+from orchestrator.actions.action import REACHED, ByHand, Effect, Outcome, Watch, Waypoint
 from orchestrator.model.runbook import ManualArguments
 from orchestrator.model.value import Value
 
@@ -81,6 +81,11 @@ class Manual:
     def effect(self, state: Work) -> Effect | None:
         """None that we could foresee."""
         return None
+
+    def by_hand(self, to: Work) -> ByHand:
+        """The task or its undo, in the runbook's words."""
+        task = self._task if to.done else self._undo
+        return ByHand(f"a person: {task}" if task else f"it cannot be undone: {self._task}")
 
     def describe(self, observed: Work, target: Work) -> Sequence[str]:
         """What the person is asked."""

@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
-from orchestrator.actions.action import REACHED, Effect, Outcome, Watch, Waypoint
+from orchestrator.actions.action import REACHED, ByHand, Effect, Outcome, Watch, Waypoint
 from orchestrator.model.inventory import Pool
 from orchestrator.model.runbook import ShiftArguments
 from orchestrator.model.traffic import Intake
@@ -125,6 +125,13 @@ class TrafficShift:
     def effect(self, state: Shares) -> Effect:
         """The members' weights."""
         return Effect(self._arguments.pool, weights={name: one.weight for name, one in state.members.items()})
+
+    def by_hand(self, to: Shares) -> ByHand:
+        """The weights of both sites' members, whoever has changed some of them already."""
+        # Those that are to take traffic first, and of these the site that had it before.
+        weights = {name: one.weight for name, one in sorted(to.members.items(), key=lambda it: not it[1].weight)}
+        listed = ", ".join(f"{name} {weight}" for name, weight in weights.items())
+        return ByHand(f"weights in the switch: {listed}", self._switch.by_hand(weights, {}))
 
     def describe(self, observed: Shares, target: Shares) -> Sequence[str]:
         """A line for each member that changes, and the sites' shares."""

@@ -48,6 +48,9 @@ class CommandRunner(Protocol):
             UnfitError: there is no such program.
         """
 
+    def by_hand(self, line: str) -> str:
+        """What a person types in a shell of this machine to have a shell of the host do ``line``."""
+
 
 @dataclass(frozen=True, slots=True)
 class LocalCommands:
@@ -62,6 +65,10 @@ class LocalCommands:
         """See ``CommandRunner.run``."""
         status, output, error = await _run(self.host, command, stdin, timeout)
         return _judge(self.host, command[0], status, output, error, accept)
+
+    def by_hand(self, line: str) -> str:
+        """See ``CommandRunner.by_hand``."""
+        return line
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,9 +97,7 @@ class SshCommands:
         """See ``CommandRunner.run``."""
         remote = f'PATH="$PATH:{_PROGRAMS}" LC_ALL=C {shlex.join(command)}'
         connect = f"ConnectTimeout={max(1, int(timeout))}"
-        to = parse_ssh(self.target)
-        port = ["-p", str(to.port)] if to.port else []
-        ssh = [self.program, "-o", "BatchMode=yes", "-o", connect, *port, to.destination, "--", remote]
+        ssh = [self.program, "-o", "BatchMode=yes", "-o", connect, *self._destination, "--", remote]
         status, output, error = await _run(self.host, ssh, stdin, timeout)
         if status == _SSH_FAILED:
             raise UnreachableError(
@@ -100,6 +105,15 @@ class SshCommands:
                 remedy="see that 'ssh -o BatchMode=yes' gets there without a password",
             )
         return _judge(self.host, command[0], status, output, error, accept)
+
+    def by_hand(self, line: str) -> str:
+        """See ``CommandRunner.by_hand``; ssh may ask this person for a password."""
+        return shlex.join([self.program, *self._destination, "--", line])
+
+    @property
+    def _destination(self) -> list[str]:
+        to = parse_ssh(self.target)
+        return [*(["-p", str(to.port)] if to.port else []), to.destination]
 
 
 def commands_for(name: str, host: Host) -> CommandRunner:

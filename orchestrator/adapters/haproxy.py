@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
+from shlex import quote
 from typing import Final, TypeVar
 
 from orchestrator.adapters.haproxy_parse import (
@@ -20,9 +21,10 @@ from orchestrator.adapters.haproxy_parse import (
 from orchestrator.adapters.haproxy_processes import older_workers
 from orchestrator.adapters.haproxy_socket import MASTER, WORKER, Connection, Cut, Limits, connect, is_path
 from orchestrator.adapters.haproxy_state_file import check_writable, save
+from orchestrator.adapters.socat import pipe_to
 from orchestrator.errors import RejectedError, UnfitError, UnreachableError
 from orchestrator.model.inventory import HaproxySwitch
-from orchestrator.model.traffic import Intake, MemberReading, Session
+from orchestrator.model.traffic import Admin, Intake, MemberReading, Session
 
 T = TypeVar("T")
 
@@ -138,6 +140,22 @@ class HaproxyDriver:
             await self._in_old_worker(
                 self._switch.master, int(pid), lambda worker: self._shut(worker, session, f"@!{pid} ", pointer)
             )
+
+    def by_hand(self, weights: Mapping[str, int], admins: Mapping[str, Admin]) -> Sequence[str]:
+        """See ``TrafficSwitch.by_hand``: a line for socat(1) each, and one that saves the state file."""
+        socket, state_file = self._switch.socket, self._switch.state_file
+        lines = [pipe_to(socket, command) for command in self._sets(weights, admins)]
+        if lines and state_file is not None:
+            new = quote(f"{state_file}.new")
+            lines.append(f"{pipe_to(socket, 'show servers state')} > {new} && mv {new} {quote(state_file)}")
+        return lines
+
+    def _sets(self, weights: Mapping[str, int], admins: Mapping[str, Admin]) -> Iterator[str]:
+        for name in dict.fromkeys([*weights, *admins]):
+            server = f"set server {self._switch.backend}/{name}"
+            weight = [f"{server} weight {weights[name]}"] if name in weights else []
+            state = [f"{server} state {admins[name]}"] if name in admins else []
+            yield from weight + state if admins.get(name) == "ready" else state + weight
 
     async def _shut(self, connection: Connection, session: Session, worker: str, pointer: str) -> None:
         if not await self._is_there(connection, session, worker, pointer):

@@ -29,6 +29,7 @@ second, empty change (``_REFRESH``). The file is never replaced, because smtpd k
 
 from __future__ import annotations
 
+import shlex
 import sqlite3
 import time
 from collections.abc import Callable, Sequence
@@ -60,6 +61,8 @@ QUERY: Final = (
 )
 _STATE: Final = "SELECT 'closed=' || closed FROM gate UNION ALL SELECT 'spare=' || sender FROM spare;"
 _REFRESH: Final = "PRAGMA user_version = 1;\n"
+_CAREFULLY: Final = "PRAGMA journal_mode = MEMORY;\n"
+_UNLOCKED: Final = ("-vfs", "unix-none")
 _SPARE_BYTES: Final = 2000  # all spared senders together: they must stay on one page
 
 
@@ -119,7 +122,12 @@ class _Database:
 
     async def change(self, script: str) -> None:
         """Run SQL that selects nothing, without a lock."""
-        await self._run("PRAGMA journal_mode = MEMORY;\n" + script, "-vfs", "unix-none")
+        await self._run(_CAREFULLY + script, *_UNLOCKED)
+
+    def by_hand(self, script: str) -> str:
+        """What a person types to change it as ``change`` does."""
+        statements = " ".join((_CAREFULLY + script).splitlines())
+        return self._commands.by_hand(shlex.join(["sqlite3", "-batch", "-bail", *_UNLOCKED, self._name, statements]))
 
     async def _run(self, script: str, *options: str) -> str:
         return await self._commands.run(["sqlite3", "-batch", "-bail", "-list", *options, self._name], stdin=script)
@@ -174,6 +182,10 @@ class MapGateDriver:
             seen = await self._lookup(key)
             if seen != (answer if closed else ""):
                 raise self._not_done(closed, f"Postfix finds {seen or 'nothing'!r} for {key} in {self._table}")
+
+    def by_hand(self, closed: bool) -> Sequence[str]:
+        """See ``MailGate.by_hand``."""
+        return [self._database.by_hand(_State(closed, self._spare if closed else ()).script())]
 
     async def _state(self) -> _State:
         return _state(self._host, await self._database.select(_STATE))

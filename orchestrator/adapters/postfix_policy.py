@@ -16,6 +16,7 @@ from pydantic import Field, TypeAdapter, ValidationError
 
 from orchestrator.adapters.command import CommandRunner
 from orchestrator.adapters.postfix_config import read_settings, require_policy
+from orchestrator.adapters.socat import pipe_to
 from orchestrator.errors import OutsideError, RejectedError, UnreachableError
 from orchestrator.model.inventory import PolicyGate
 from orchestrator.model.traffic import GateReading, Transaction
@@ -195,6 +196,11 @@ class PolicyGateDriver:
                 f"cannot {'close' if closed else 'open'} the gate of {self._host}: it was changed again at once",
                 remedy="see who else works on it",
             )
+
+    def by_hand(self, closed: bool) -> Sequence[str]:
+        """See ``MailGate.by_hand``; the host needs socat(1), also where it is reached with ssh."""
+        request = {"do": "close", "spare": self._spare} if closed else {"do": "open"}
+        return [self._commands.by_hand(pipe_to(self._gate.control, json.dumps(request)))]
 
     async def _reading(self, do: Literal["read", "look"]) -> GateReading:
         status = await self._socket.ask({"do": do})

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Final
 import typer
 
 from orchestrator import __version__
-from orchestrator.cli import gate, inventory, lab, lint, new, plan, runs, schema
+from orchestrator.cli import gate, inventory, journal, lab, lint, new, people, plan, runs, schema, status
 from orchestrator.cli.help import GroupedHelp
 from orchestrator.cli.output import REFUSED, open_output, written
 
@@ -46,11 +46,13 @@ app.command(rich_help_panel="Before the window")(lint.lint)
 app.command(rich_help_panel="Before the window")(plan.plan)
 app.command(rich_help_panel="Before the window")(schema.schema)
 app.command(rich_help_panel="In the window")(runs.run)
-app.command(rich_help_panel="In the window")(runs.status)
-app.command(rich_help_panel="In the window")(runs.approve)
+app.command(rich_help_panel="In the window")(status.status)
+app.command(rich_help_panel="In the window")(people.approve)
+app.command(rich_help_panel="In the window")(people.abort)
 app.command(rich_help_panel="In the window")(runs.resume)
 app.command(rich_help_panel="In the window")(runs.undo)
 app.add_typer(inventory.app, name="inventory", rich_help_panel="Before the window")
+app.add_typer(journal.app, name="journal", rich_help_panel="In the window")
 app.add_typer(lab.app, name="lab", rich_help_panel="On this machine")
 app.add_typer(gate.app, name="gate", rich_help_panel="On a mail host")
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pwd
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from orchestrator.model.plan import Plan
+    from orchestrator.ports import Holder, Lock
     from orchestrator.status import RunStatus
 
 OVER: Final = frozenset({"done", "undone", "refused"})
@@ -23,24 +25,34 @@ _NOBODY_LOGGED_IN: Final = 2**32 - 1
 
 
 @contextmanager
-def locked(plan: Plan, run: str) -> Iterator[None]:
+def locked(plan: Plan, run: str, *, take_over: bool = False) -> Iterator[Lock]:
     """The run and its pools, for this process alone while the block lasts.
 
+    With ``take_over`` an owner that gives no sign of life is ended first.
+
     Raises:
-        RefusedError: somebody else has one of them.
+        RefusedError: somebody else has one of them, or lives and is not to be taken over.
     """
     from orchestrator.adapters.clock import SystemClock
     from orchestrator.wiring import lock_names, open_lock
 
     lock = open_lock(SystemClock())
+    if take_over and (ended := lock.take_over(_name(run))):
+        print(f"ended {ended}: it gave no sign of life", file=sys.stderr)
     lock.acquire([_name(run), *lock_names(plan)], f"run {run} of {who()} (process {os.getpid()})")
     try:
-        yield
+        yield lock
     finally:
         lock.release()
 
 
 def owner_of(run: str) -> str | None:
+    """Who works on the run now, for people; as ``holder_of``."""
+    holder = holder_of(run)
+    return None if holder is None else str(holder)
+
+
+def holder_of(run: str) -> Holder | None:
     """Who works on the run now; None when nobody does. Ask before you read the run's journal, not after.
 
     In the other order a run that ends between the two looks abandoned.

@@ -13,7 +13,15 @@ import typer
 
 from orchestrator import __version__
 from orchestrator.cli.files import Loaded, load
-from orchestrator.cli.options import AsJson, InventoryOfRunbook, JournalFile, Overrides, Parameters, RunbookFile
+from orchestrator.cli.options import (
+    AsJson,
+    InventoryOfRunbook,
+    JournalFile,
+    Overrides,
+    Parameters,
+    RunbookFile,
+    WindowEnds,
+)
 from orchestrator.cli.output import REFUSED, answers_errors
 from orchestrator.errors import InputError, PlanRefusedError, Problem
 
@@ -36,6 +44,7 @@ def plan(
     inventory: InventoryOfRunbook = None,
     param: Parameters = None,
     override: Overrides = None,
+    window_ends: WindowEnds = None,
     output: Annotated[
         Path | None,
         typer.Option("--output", "-o", help="Save the plan here, to be reviewed and run as it is.", metavar="FILE"),
@@ -60,9 +69,9 @@ def plan(
     from orchestrator.wiring import open_journal
 
     with open_journal(journal) as record:
-        loaded, overrides = load(runbook, inventory, param), overrides_of(override or [])
+        loaded, overrides, ends = load(runbook, inventory, param), overrides_of(override or []), end_of(window_ends)
         try:
-            made = make_plan(loaded, overrides, record)
+            made = make_plan(loaded, overrides, record, ends)
         except PlanRefusedError as error:
             if as_json or form is Format.JSON:
                 from orchestrator.report.refusal import refusal_record
@@ -91,8 +100,10 @@ def show_plan(made: Plan) -> None:
     print(plan_text(made, colour=colour))
 
 
-def make_plan(loaded: Loaded, overrides: Mapping[PlanRule, str], journal: Journal) -> Plan:
-    """Observe and plan.
+def make_plan(
+    loaded: Loaded, overrides: Mapping[PlanRule, str], journal: Journal, window_ends: float | None = None
+) -> Plan:
+    """Observe and plan; ``window_ends`` is the Unix time by which all must be over.
 
     Raises:
         PlanRefusedError: it must not be run.
@@ -105,7 +116,14 @@ def make_plan(loaded: Loaded, overrides: Mapping[PlanRule, str], journal: Journa
     it = loaded.runbook
     in_use = runs_on_same_pools(it.runbook, loaded.inventory, journal, SystemClock())
     planning = plan_runbook(
-        it.runbook, loaded.inventory, it.parameters, overrides=overrides, in_use=in_use, warnings=loaded.warnings
+        it.runbook,
+        loaded.inventory,
+        it.parameters,
+        overrides=overrides,
+        in_use=in_use,
+        warnings=loaded.warnings,
+        durations=journal.durations(),
+        window_ends=window_ends,
     )
     return asyncio.run(planning)
 
@@ -128,7 +146,7 @@ def open_saved_plan(path: Path, journal: Journal) -> Plan:
         RefusedError: the world has moved, or the plan must not be run any more.
     """
     from orchestrator.adapters.clock import SystemClock
-    from orchestrator.planning import read_saved
+    from orchestrator.planning import read_saved, too_late
     from orchestrator.wiring import runs_on_same_pools
 
     try:
@@ -137,6 +155,8 @@ def open_saved_plan(path: Path, journal: Journal) -> Plan:
         raise InputError([Problem(f"cannot read the plan: {error}", "check its path", file=str(path))]) from error
     saved = read_saved(text, str(path))
     recheck(saved, runs_on_same_pools(saved.runbook, saved.inventory, journal, SystemClock()))
+    if late := too_late(saved, SystemClock().now()):
+        print(f"warning: {late}", file=sys.stderr)
     return saved  # as it was reviewed, under its checksum; anew it would differ in what always moves, as sessions
 
 
@@ -184,6 +204,24 @@ def overrides_of(given: Sequence[str]) -> Mapping[PlanRule, str]:
     if problems:
         raise InputError(problems)
     return found
+
+
+def end_of(window: str | None) -> float | None:
+    """Unix time at which the window ends that ``--window-ends`` names.
+
+    Raises:
+        InputError: it is no moment, or one that is over.
+    """
+    if window is None:
+        return None
+    from orchestrator.adapters.clock import SystemClock
+    from orchestrator.model.moment import parse_moment
+
+    try:
+        return parse_moment(window, SystemClock().now())
+    except ValueError as error:
+        why, _, remedy = str(error).partition(": ")
+        raise InputError([Problem(f"cannot use --window-ends: {why}", remedy)]) from error
 
 
 def _save(made: Plan, path: Path) -> None:

@@ -4,28 +4,39 @@ from __future__ import annotations
 
 import signal
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final, NoReturn
 
 import typer
 
-from orchestrator.cli.output import STUCK, configure_logs, reporting
+from orchestrator.cli.by_hand import show_by_hand, whole_record
+from orchestrator.cli.output import STUCK, configure_logs, reporting, show, to_whom_may_be_gone
+from orchestrator.cli.telemetry import telling
 from orchestrator.errors import FailoverError, Fenced, JournalError
 
 if TYPE_CHECKING:
     from orchestrator.engine.engine import Engine
     from orchestrator.model.plan import Plan
-    from orchestrator.ports import Journal
+    from orchestrator.ports import Journal, Lock
+    from orchestrator.report.sinks import Sink
     from orchestrator.status import RunState
 
 Task = Callable[["Engine"], Awaitable["RunState"]]
 
 RESUMABLE: Final = 5
 
+RENEW_EVERY: Final = 2.0
+"""Seconds between two signs of life; a lease is ten times as long."""
 
-def work(plan: Plan, run: str, journal: Journal, task: Task, *, as_json: bool) -> RunState:
+
+def work(
+    plan: Plan, run: str, journal: Journal, task: Task, lock: Lock, *, as_json: bool, sinks: Sequence[Sink] = ()
+) -> RunState:
     """Let an engine do ``task``. SIGINT, SIGTERM and SIGHUP stop it at its next safe point, a second one at once.
+
+    While it works it renews the lease of ``lock``: one that hangs, or was stopped, can be taken over. ``sinks`` hear of
+    what happens, and cannot disturb it.
 
     Raises:
         FailoverError: the engine could not be put together; this process has touched nothing.
@@ -41,9 +52,9 @@ def work(plan: Plan, run: str, journal: Journal, task: Task, *, as_json: bool) -
     so_far = journal.entries(run)
     engine: Engine | None = None
     try:
-        with reporting(plan, clock, so_far, as_json=as_json) as listener:
-            engine = open_engine(plan, run, journal, clock, listener)
-            return asyncio.run(_interruptible(engine, task))
+        with telling(sinks, run, plan, so_far) as also, reporting(plan, clock, so_far, as_json=as_json) as report:
+            engine = open_engine(plan, run, journal, clock, also(report))
+            return asyncio.run(_alive(lock, _interruptible(engine, task)))
     except (Exception, KeyboardInterrupt) as error:
         if engine is None and isinstance(error, FailoverError):
             raise
@@ -86,6 +97,23 @@ def break_off(error: BaseException, run: str) -> NoReturn:
             )
 
 
+async def _alive(lock: Lock, task: Awaitable[RunState]) -> RunState:
+    """Do ``task``, and give a sign of life as long as this loop turns."""
+    import asyncio
+
+    async def renew() -> None:
+        while True:
+            with suppress(OSError):  # a full disk: the next sign may find room
+                lock.renew()
+            await asyncio.sleep(RENEW_EVERY)
+
+    renewing = asyncio.ensure_future(renew())
+    try:
+        return await task
+    finally:
+        renewing.cancel()
+
+
 async def _interruptible(engine: Engine, task: Task) -> RunState:
     import asyncio
 
@@ -109,3 +137,24 @@ def _leave(code: int, *lines: str) -> NoReturn:
     with suppress(OSError):  # the terminal may be gone; the exit code is not
         print(*lines, sep="\n", file=sys.stderr)
     raise typer.Exit(code)
+
+
+def closing(plan: Plan, name: str, journal: Journal, *, as_json: bool, in_lab: bool = False) -> None:
+    """The closing summary, for whoever is still there to read it."""
+    from orchestrator.report.records import json_line
+    from orchestrator.report.summary import summary
+
+    try:
+        row, entries = journal.run(name), journal.entries(name)
+        with to_whom_may_be_gone():
+            if as_json:
+                print(json_line(whole_record(plan, row, entries, None)))
+                return
+            show(summary(plan, entries, name))
+            show_by_hand(plan, name, entries, None, unasked=True)
+            if in_lab:
+                from orchestrator.cli.lab import show_ledger
+
+                show_ledger()
+    except (Exception, KeyboardInterrupt) as error:
+        break_off(error, name)

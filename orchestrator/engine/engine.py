@@ -7,12 +7,17 @@ other objects; where a run stands comes from the journal alone, so that a killed
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Protocol
 
+import structlog
+
 from orchestrator.engine.recorder import Recorder
-from orchestrator.engine.steps import AnyAction, Judge, StepFailed, StepRunner, StepStuck
+from orchestrator.engine.remaining import left_of_plan_b, to_undo
+from orchestrator.engine.schedule import Schedule
+from orchestrator.engine.steps import LOOK_EVERY, AnyAction, Judge, StepFailed, StepRunner, StepStuck
 from orchestrator.engine.stopping import Cause, StopRequest, Waiting
 from orchestrator.errors import Fenced, Stop
 from orchestrator.model.check import Verdict
@@ -20,6 +25,8 @@ from orchestrator.model.plan import Plan, PlannedStep
 from orchestrator.model.runbook import OnFailure
 from orchestrator.ports import Clock
 from orchestrator.status import RunState, RunStatus, StepStatus
+
+log = structlog.get_logger(__name__)
 
 FINISHED = frozenset({StepStatus.DONE, StepStatus.NOTHING})
 FAILURES = frozenset({StepStatus.FAILED, StepStatus.REFUSED})
@@ -62,6 +69,13 @@ class Engine:
         self._stop = StopRequest()
         self._waiting = Waiting(recorder)
         self._interrupted = ""
+        self._broken_guards: set[str] = set()
+        """Those that people have been told of."""
+
+    @property
+    def state(self) -> RunState:
+        """The run as it stands."""
+        return self._recorder.state
 
     def interrupt(self, reason: str) -> None:
         """Stop at the next safe point and leave the run resumable; for signals."""
@@ -70,37 +84,40 @@ class Engine:
 
     async def run(self) -> RunState:
         """Start the run, or go on from where its journal ends; return where it stands then."""
-        if self._recorder.state.undoing:
-            return await self.undo(self._recorder.state.undoing_because)
+        state = self._recorder.state
+        if state.undoing:
+            return await self.undo(state.undoing_because, paced=state.paced)
         unanswered = self._unanswered()
         self._recorder.run_status(RunStatus.RUNNING)
+        if state.abort:
+            return await self._after_abort(unanswered)
         if unanswered.failed:
             return await self._after_failure(unanswered)
-        watching = asyncio.ensure_future(self._guards.watch(self._breach))
-        watching.add_done_callback(self._guards_ended)
-        try:
+        async with self._attentive(self._breach, self._guards_ended):
             result = await self._go_forward()
-        finally:
-            watching.cancel()
-            await asyncio.gather(watching, return_exceptions=True)
         return await self._conclude(result)
 
     def close(self, reason: str) -> RunState:
         """End a run that has not begun: nothing was touched, and nothing will be."""
         return self._end(RunStatus.REFUSED, reason)
 
-    async def undo(self, reason: str) -> RunState:
-        """Take back everything that was done and not returned yet, the last first; return where the run stands."""
+    async def undo(self, reason: str, *, paced: bool = False) -> RunState:
+        """Take back everything that was done and not returned yet, the last first; return where the run stands.
+
+        ``paced`` goes back by the waypoints of the way out; without it each step is taken back in one move.
+        """
         self._turn_round()
-        self._recorder.run_status(RunStatus.UNDOING, reason)
-        runner = self._runner()
-        for planned in self._to_undo():
-            try:
-                await self._take_back(planned, runner)
-            except StepStuck as stuck:
-                return self._end(RunStatus.STUCK, f"{stuck}; the run was to be undone because: {reason}")
-            except Stop as stop:
-                return self._end(RunStatus.INTERRUPTED, stop.reason)
+        self._recorder.run_status(RunStatus.UNDOING, reason, paced=paced)
+        try:
+            async with self._attentive(self._breach_on_the_way_back, _no_guards):
+                for planned in to_undo(self._plan, self._recorder.state):
+                    await self._take_back(planned, self._runner(paced=paced))
+        except StepStuck as stuck:
+            return self._end(RunStatus.STUCK, f"{stuck}; the run was to be undone because: {reason}")
+        except Fenced:
+            raise
+        except Stop as stop:
+            return self._end(RunStatus.INTERRUPTED, stop.reason)
         return self._end(RunStatus.UNDONE, reason)
 
     async def _take_back(self, planned: PlannedStep, runner: StepRunner) -> None:
@@ -115,37 +132,36 @@ class Engine:
             return
         if self._recorder.step_state(planned.id).status is not StepStatus.UNDOING:
             self._recorder.step_status(planned.id, StepStatus.UNDOING, "it cannot be undone: plan B")
-        instead = self._plan.plan_b(planned.id)
         try:
-            if not instead:
+            if not self._plan.plan_b(planned.id):
                 raise StepFailed("it cannot be undone, and has no plan B")
-            for step in instead:
-                if not self._done_since(step.id, planned.id):
-                    await runner.forward(step)
+            for step in left_of_plan_b(self._plan, self._recorder.state, planned.id):
+                await runner.forward(step)
         except StepFailed as failure:
             self._recorder.step_status(planned.id, StepStatus.STUCK, failure.reason)
             raise StepStuck(f"{planned.id} cannot be undone, and its plan B failed: {failure.reason}") from failure
         self._recorder.step_status(planned.id, StepStatus.UNDONE, "plan B is done instead")
 
-    def _done_since(self, step: str, undoing: str) -> bool:
-        """Whether a step of a plan B is done since the undo of ``undoing`` began; one before that was another one's."""
-        now, since = self._recorder.step_state(step), self._recorder.step_state(undoing).turn
-        return now.status in FINISHED and now.turn > since
-
     async def _go_forward(self) -> _Result:
         """Run every step whose needs are met, side by side where they allow it, until none is left or one fails."""
         runner, result = self._runner(), _Result()
+        schedule = Schedule(self._plan.forward, self._is_over)
         running: dict[asyncio.Task[None], PlannedStep] = {}
+        ended: asyncio.Queue[asyncio.Task[None]] = asyncio.Queue()
         try:
             while True:
-                for planned in self._ready(result, {step.id for step in running.values()}):
-                    running[asyncio.create_task(runner.forward(planned), name=planned.id)] = planned
+                for planned in schedule.start() if self._may_start(result) else ():
+                    task = asyncio.create_task(runner.forward(planned), name=planned.id)
+                    task.add_done_callback(ended.put_nowait)
+                    running[task] = planned
                 if not running:
                     return result
-                done, _ = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
-                for task in done:
-                    await self._note(task, running[task], result)
-                    self._go_on_after_wait(running.pop(task))
+                task = await ended.get()
+                planned = running[task]
+                await self._note(task, planned, result)
+                self._go_on_after_wait(running.pop(task))
+                if self._is_over(planned):
+                    schedule.settle(planned)
         finally:  # none is left, but when the journal broke or somebody took the run over
             for task in running:
                 task.cancel()
@@ -172,22 +188,18 @@ class Engine:
         if self._stop.cause is None:
             self._waiting.end(planned.id)
 
-    def _ready(self, result: _Result, running: set[str]) -> list[PlannedStep]:
-        """The steps that may start now."""
-        if result.failed or result.stuck or self._stop.cause is not None:
-            return []
-        return [step for step in self._next() if step.id not in running]
+    def _may_start(self, result: _Result) -> bool:
+        """Whether further steps may start."""
+        return not result.failed and not result.stuck and self._stop.cause is None
+
+    def _is_over(self, planned: PlannedStep) -> bool:
+        """Whether what needs the step may start, as far as it is concerned."""
+        status = self._recorder.step_state(planned.id).status
+        return status in FINISHED or (self._on_failure(planned) == "continue" and status in FAILURES)
 
     def _next(self) -> list[PlannedStep]:
         """The steps that are not over while all that they need is."""
-        state = self._recorder.state
-        over = {
-            step.id
-            for step in self._plan.forward
-            if state.step(step.id).status in FINISHED
-            or (self._on_failure(step) == "continue" and state.step(step.id).status in FAILURES)
-        }
-        return [step for step in self._plan.forward if step.id not in over and set(step.needs) <= over]
+        return Schedule(self._plan.forward, self._is_over).ready()
 
     async def _conclude(self, result: _Result) -> RunState:
         """From how the steps ended to how the run goes on."""
@@ -197,7 +209,23 @@ class Engine:
             return self._end(RunStatus.DONE)
         if not result.failed and self._stop.cause is Cause.INTERRUPTED:
             return self._end(RunStatus.INTERRUPTED, self._stop.reason)
+        if self._stop.cause is Cause.ABORTED:
+            return await self._after_abort(result)
         return await self._after_failure(result)
+
+    async def _after_abort(self, result: _Result) -> RunState:
+        """What a person asked for: back, or to stand where it is. What failed meanwhile is never left as it is."""
+        wish, who = self._recorder.state.abort, self._recorder.state.aborted_by
+        reason = f"aborted by {who}"
+        if wish == "hold" and result.failed:
+            return await self._after_failure(result)
+        if wish == "hold":
+            self._recorder.run_status(RunStatus.HELD, reason, answered=True)
+            return self._recorder.state
+        self._refuse_untouched(result.stopped, reason)
+        if not self._recorder.state.touched:
+            return self._end(RunStatus.REFUSED, reason)
+        return await self.undo("; ".join([reason, *(f"{planned.id}: {why}" for planned, why in result.failed)]))
 
     async def _after_failure(self, result: _Result) -> RunState:
         """Undo or hold, as the steps say that failed; or that were stopped; or, between two steps, that come next."""
@@ -206,44 +234,36 @@ class Engine:
             self._recorder.run_status(RunStatus.RUNNING)
             return self._end(RunStatus.DONE)
         reason = "; ".join(f"{planned.id}: {why}" for planned, why in result.failed) or self._stop.reason
-        for planned in result.stopped:
+        self._refuse_untouched(result.stopped, reason)
+        if not self._recorder.state.touched:
+            return self._end(RunStatus.REFUSED, reason)
+        goes_back = self._recorder.state.abort == "undo"  # a person wants it back, whatever the runbook says
+        if not goes_back and any(self._on_failure(planned) == "hold" for planned in failed):
+            return await self._hold(failed, reason)
+        return await self.undo(reason)
+
+    def _refuse_untouched(self, stopped: Sequence[PlannedStep], reason: str) -> None:
+        for planned in stopped:
             may_fail = self._on_failure(planned) == "continue"  # it has not failed: it is asked again, not passed over
             if not self._recorder.step_state(planned.id).changed and not may_fail:
                 self._recorder.step_status(planned.id, StepStatus.REFUSED, reason)
-        if not self._recorder.state.touched:
-            return self._end(RunStatus.REFUSED, reason)
-        if any(self._on_failure(planned) == "hold" for planned in failed):
-            return await self._hold(failed, reason)
-        return await self.undo(reason)
 
     async def _hold(self, failed: list[PlannedStep], reason: str) -> RunState:
         """Take back only what failed, and wait for a person."""
         self._turn_round()
-        runner = self._runner()
-        for planned in failed:
-            if not self._recorder.step_state(planned.id).changed:
-                continue
-            try:
-                await self._take_back(planned, runner)
-            except StepStuck as stuck:
-                return self._end(RunStatus.STUCK, f"{stuck}; it failed because: {reason}")
-            except Stop as stop:
-                return self._end(RunStatus.INTERRUPTED, stop.reason)
+        try:
+            async with self._attentive(self._breach_on_the_way_back, _no_guards):
+                for planned in failed:
+                    if self._recorder.step_state(planned.id).changed:
+                        await self._take_back(planned, self._runner())
+        except StepStuck as stuck:
+            return self._end(RunStatus.STUCK, f"{stuck}; it failed because: {reason}")
+        except Fenced:
+            raise
+        except Stop as stop:
+            return self._end(RunStatus.INTERRUPTED, stop.reason)
         self._recorder.run_status(RunStatus.HELD, reason, answered=True)
         return self._recorder.state
-
-    def _to_undo(self) -> list[PlannedStep]:
-        """What was done and not returned, the last first. The parts of a return undo nothing of their own."""
-        state = self._recorder.state
-        returned = {
-            step.returns for step in self._plan.steps if step.returns and state.step(step.id).status in FINISHED
-        }
-        done = {
-            step.id: step
-            for step in self._plan.forward
-            if step.returns is None and step.id not in returned and state.step(step.id).status is not StepStatus.UNDONE
-        }
-        return [done[name] for name in reversed(state.touched) if name in done]
 
     def _unanswered(self) -> _Result:
         """Failures after which the run neither went back nor was held: its owner was killed too early.
@@ -271,9 +291,42 @@ class Engine:
         """What the runbook says; a return that fails leaves the site evacuated, which is safe, and asks a person."""
         return planned.step.on_failure or ("hold" if planned.returns else "undo")
 
+    @asynccontextmanager
+    async def _attentive(
+        self, on_breach: Callable[[Verdict], None], on_end: Callable[[asyncio.Future[None]], None]
+    ) -> AsyncIterator[None]:
+        """While the block lasts, the guards are watched, and what people say in other terminals is heard."""
+        watching = asyncio.ensure_future(self._guards.watch(on_breach))
+        watching.add_done_callback(on_end)
+        listening = asyncio.ensure_future(self._listen())
+        try:
+            yield
+        finally:
+            for task in (watching, listening):
+                task.cancel()
+            await asyncio.gather(watching, listening, return_exceptions=True)
+
+    async def _listen(self) -> None:
+        """Hear aborts; find out when somebody has taken the run over, also while nothing is written."""
+        while True:
+            await self._clock.sleep(LOOK_EVERY)
+            self._recorder.look()
+            state = self._recorder.state
+            if state.abort:
+                self._stop.ask_gently(Cause.ABORTED, f"aborted by {state.aborted_by}")
+            if state.aborts > 1:
+                self._stop.ask(Cause.ABORTED, f"aborted by {state.aborted_by}")
+
     def _breach(self, verdict: Verdict) -> None:
+        self._broken_guards.add(verdict.check)
         self._recorder.record("verdict", "", {**verdict.model_dump(mode="json"), "gate": "guard"})
         self._stop.ask(Cause.GUARD, f"guard {verdict.check}: {verdict.reason}")
+
+    def _breach_on_the_way_back(self, verdict: Verdict) -> None:
+        """Nothing is safer than to go on; people are told, once."""
+        if verdict.check not in self._broken_guards:
+            self._broken_guards.add(verdict.check)
+            self._recorder.record("verdict", "", {**verdict.model_dump(mode="json"), "gate": "guard"})
 
     def _guards_ended(self, watching: asyncio.Future[None]) -> None:
         """Nobody watches any more: that is as bad as a breach."""
@@ -282,9 +335,15 @@ class Engine:
                 error = error.exceptions[0]
             self._stop.ask(Cause.GUARD, f"the guards cannot be watched: {error}")
 
-    def _runner(self) -> StepRunner:
-        return StepRunner(self._actions, self._recorder, self._judge, self._clock, self._stop, self._waiting)
+    def _runner(self, *, paced: bool = False) -> StepRunner:
+        return StepRunner(self._actions, self._recorder, self._judge, self._clock, self._stop, self._waiting, paced)
 
     def _end(self, status: RunStatus, reason: str = "") -> RunState:
         self._recorder.run_status(status, reason)
         return self._recorder.state
+
+
+def _no_guards(watching: asyncio.Future[None]) -> None:
+    """On the way back nothing stops when they cannot be watched; only their error is taken note of."""
+    if not watching.cancelled() and (error := watching.exception()) is not None:
+        log.warning("guards.unwatched", error=f"{type(error).__name__}: {error}")

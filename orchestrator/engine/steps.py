@@ -72,6 +72,8 @@ class StepRunner:
     clock: Clock
     stop: StopRequest
     waiting: Waiting
+    paced: bool = False
+    """Whether the way back has the waypoints of the way out, with their pauses."""
 
     async def forward(self, planned: PlannedStep) -> None:
         """Take the step to ``done``, in as many tries as the runbook allows.
@@ -98,14 +100,18 @@ class StepRunner:
     async def _try(self, planned: PlannedStep) -> None:
         attempt = self.recorder.step_state(planned.id).attempt + 1
         self._status(planned, StepStatus.GATING, attempt=attempt)
+        in_one_go = not self.recorder.step_state(planned.id).changed
         try:
             await self._approved(planned)
+            began = self.clock.monotonic()
             watch = self._watch(planned, timeout=planned.step.timeout)
             if isinstance(planned.step, VerifyStep):
                 await self._gates(planned, planned.step.checks, "checks", watch)
                 self._status(planned, StepStatus.DONE)
             else:
                 await self._converge_along_route(planned, watch)
+            if in_one_go:
+                self._took(planned, "back" if planned.returns else "out", began)
         except (JournalError, StepStuck, StepFailed):
             raise
         except (FailoverError, TimedOut) as error:
@@ -147,12 +153,13 @@ class StepRunner:
         )
         target = self._target(planned, action, start)
         if action.reached(now, target):
-            await self._confirm(planned, watch)
+            await self._confirm(planned, action, start, target, watch)
             return
         await self._gates(planned, planned.step.before, "before", watch)
         await self._receivers_healthy(planned, action, now, target, watch)
         await self._still_fit(planned, action, watch)
         for waypoint in action.route(now, target):
+            watch.check()
             await self._go(planned, action, start, waypoint, "back" if planned.returns else "out", watch)
             if waypoint.pause:
                 await watch.pause(waypoint.pause)
@@ -160,14 +167,20 @@ class StepRunner:
             await self._gates(planned, planned.step.after, "after", watch)
         self._status(planned, StepStatus.DONE)
 
-    async def _confirm(self, planned: PlannedStep, watch: StepWatch) -> None:
-        """The world is as wanted. Where this run had a part in that, the gates after it may not have been asked."""
+    async def _confirm(
+        self, planned: PlannedStep, action: AnyAction, start: Value, target: Value, watch: StepWatch
+    ) -> None:
+        """The world is as wanted. Where this run had a part in that, the rest of it may not have been done.
+
+        What can be observed is not all that a converge does: a drain waits for its queues, too. So it is done again,
+        which changes nothing where nothing is left, and then the gates after it are asked.
+        """
         state = self.recorder.step_state(planned.id)
         if not state.changed:
             self._status(planned, StepStatus.NOTHING, "already as wanted")
             return
-        if state.in_doubt:
-            self._outcome(planned, "reached", "found so")
+        direction = "back" if planned.returns else "out"
+        await self._go(planned, action, start, Waypoint(target, label="as wanted"), direction, watch)
         self._status(planned, StepStatus.VERIFYING, "already as wanted")
         await self._gates(planned, planned.step.after, "after", watch)
         self._status(planned, StepStatus.DONE, "already as wanted")
@@ -210,6 +223,7 @@ class StepRunner:
         raise StepStuck(f"{planned.id} could not be undone: {reason}")
 
     async def _take_back_once(self, planned: PlannedStep) -> None:
+        began = self.clock.monotonic()
         action, recorded = self._action(planned), self.recorder.step_state(planned.id).start
         if recorded is None:
             self._status(planned, StepStatus.UNDONE, "had touched nothing")
@@ -219,9 +233,19 @@ class StepRunner:
             self._status(planned, StepStatus.UNDONE, "is as it was before")
             return
         watch = self._watch(planned)
-        await self._receivers_healthy(planned, action, now, start, watch)
-        await self._go(planned, action, start, Waypoint(start, label="as before"), "undo", watch)
+        for waypoint in self._way_back(action, now, start):
+            await self._receivers_healthy(planned, action, now, waypoint.state, watch)
+            await self._go(planned, action, start, waypoint, "undo", watch)
+            if waypoint.pause:
+                await watch.pause(waypoint.pause)
+            now = waypoint.state
         self._status(planned, StepStatus.UNDONE, "is as it was before")
+        if not self.paced:
+            self._took(planned, "undo", began)
+
+    def _way_back(self, action: AnyAction, now: Value, start: Value) -> Sequence[Waypoint[Value]]:
+        """As the way out, or in one move: after a failure the site that loses the traffic is in trouble."""
+        return action.route(now, start) if self.paced else [Waypoint(start, label="as before")]
 
     async def _go(
         self,
@@ -239,11 +263,13 @@ class StepRunner:
             "waypoint": waypoint.label,
             "direction": direction,
         }
-        self.recorder.record("intent", planned.id, intent)
-        if direction != "undo":
-            self._status(planned, StepStatus.CONVERGING, waypoint.label)
+        if direction == "undo":
+            self.recorder.intent(planned.id, intent, StepStatus.UNDOING, self.recorder.step_state(planned.id).reason)
+        else:
+            self.recorder.intent(planned.id, intent, StepStatus.CONVERGING, waypoint.label)
         try:
-            outcome = await _bounded(action, waypoint.state, watch, planned.step.timeout)
+            with watch.underway():
+                outcome = await _bounded(action, waypoint.state, watch, planned.step.timeout)
         except (Fenced, JournalError):
             raise
         except Stop as stop:
@@ -323,6 +349,14 @@ class StepRunner:
 
     def _outcome(self, planned: PlannedStep, result: str, reason: str) -> None:
         self.recorder.record("outcome", planned.id, {"result": result, "reason": reason})
+
+    def _took(self, planned: PlannedStep, direction: str, began: float) -> None:
+        """Keep how long the try took that has just ended well; of what people decide that tells nothing."""
+        if planned.timed is None or self.recorder.step_state(planned.id).status is StepStatus.NOTHING:
+            return
+        seconds = round(self.clock.monotonic() - began, 3)
+        data: State = {**planned.timed.model_dump(mode="json"), "direction": direction, "seconds": seconds}
+        self.recorder.record("duration", planned.id, data)
 
     def _verdict(self, planned: PlannedStep, verdict: Verdict, gate: str) -> None:
         self.recorder.record("verdict", planned.id, {**verdict.model_dump(mode="json"), "gate": gate})

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import TypeVar
@@ -26,31 +27,45 @@ class Cause(Enum):
     """A guard is broken: the failure path."""
     SIBLING = "sibling"
     """A parallel step has failed: the failure path."""
+    ABORTED = "aborted"
+    """A person wishes it: undo or hold, as they said."""
 
 
 @dataclass(slots=True)
 class StopRequest:
-    """Set once, heard by every step of the run at its next safe point."""
+    """Set once, heard by every step of the run at its next safe point.
+
+    A *gentle* request lets a waypoint that is under way be reached first; an urgent one may follow it.
+    """
 
     cause: Cause | None = None
     reason: str = ""
-    _event: asyncio.Event = field(default_factory=asyncio.Event)
+    urgent: bool = False
+    _asked: asyncio.Event = field(default_factory=asyncio.Event)
+    _hurried: asyncio.Event = field(default_factory=asyncio.Event)
 
     def ask(self, cause: Cause, reason: str) -> None:
-        """Ask the run to stop; the first reason stands."""
+        """Ask the run to stop at its next safe point; the first such reason stands."""
+        if not self.urgent:
+            self.cause, self.reason, self.urgent = cause, reason, True
+            self._asked.set()
+            self._hurried.set()
+
+    def ask_gently(self, cause: Cause, reason: str) -> None:
+        """Ask the run to stop once the waypoints that are under way are reached."""
         if self.cause is None:
             self.cause, self.reason = cause, reason
-            self._event.set()
+            self._asked.set()
 
-    def check(self) -> None:
-        """Raise ``Stop`` when the run was asked to."""
-        if self.cause is not None:
+    def check(self, *, underway: bool = False) -> None:
+        """Raise ``Stop`` when the run was asked to; between two waypoints, or ``underway`` to one."""
+        if self.cause is not None and (self.urgent or not underway):
             raise Stop(self.reason)
 
-    async def unless_stopped(self, work: Awaitable[T]) -> T:
+    async def unless_stopped(self, work: Awaitable[T], *, underway: bool = False) -> T:
         """Await ``work``; when the run is asked to stop first, cancel it and raise ``Stop``."""
         task = asyncio.ensure_future(work)
-        stopped = asyncio.ensure_future(self._event.wait())
+        stopped = asyncio.ensure_future((self._hurried if underway else self._asked).wait())
         try:
             await asyncio.wait({task, stopped}, return_when=asyncio.FIRST_COMPLETED)
             if task.done():
@@ -111,6 +126,16 @@ class StepWatch:
         self._timeout = timeout
         self._people = people
         self._began = clock.monotonic()
+        self._underway = False
+
+    @contextmanager
+    def underway(self) -> Iterator[None]:
+        """While the step moves to a waypoint, a gentle request to stop is not for it, unless it only waits."""
+        self._underway = True
+        try:
+            yield
+        finally:
+            self._underway = False
 
     @property
     def clock(self) -> Clock:
@@ -126,7 +151,7 @@ class StepWatch:
     async def pause(self, seconds: float) -> None:
         """See ``Watch.pause``."""
         self.check()
-        await self._stop.unless_stopped(self._clock.sleep(seconds))
+        await self._stop.unless_stopped(self._clock.sleep(seconds), underway=self._underway)
         self.check()
 
     async def bounded(self, work: Awaitable[T]) -> T:
@@ -134,7 +159,7 @@ class StepWatch:
         left = None if self._timeout is None else self._timeout - (self._clock.monotonic() - self._began)
         try:
             async with asyncio.timeout(left) as limit:
-                return await self._stop.unless_stopped(work)
+                return await self._stop.unless_stopped(work, underway=self._underway)
         except TimeoutError as error:
             if not limit.expired():
                 raise
@@ -145,7 +170,8 @@ class StepWatch:
         self._recorder.progress(self._step, text, numbers)
 
     def hold(self, reason: str) -> None:
-        """See ``Watch.hold``."""
+        """See ``Watch.hold``. There is no waypoint that waiting would reach."""
+        self._underway = False
         self._waiting.begin(self._step, reason)
 
     def approval(self) -> str | None:
@@ -161,7 +187,7 @@ class StepWatch:
 
     def check(self) -> None:
         """Raise ``Stop`` when the run must stop, or ``TimedOut``."""
-        self._stop.check()
+        self._stop.check(underway=self._underway)
         if self._timeout is not None and self._clock.monotonic() - self._began > self._timeout:
             raise self._timed_out()
 

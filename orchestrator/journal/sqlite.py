@@ -23,12 +23,15 @@ from typing import Any, Final, Literal, NamedTuple, Self
 
 from orchestrator.errors import Fenced, InputError, JournalError, Problem
 from orchestrator.journal.chain import StoredEntry, flaw, genesis, stored
+from orchestrator.journal.portable import Copy
 from orchestrator.journal.sqlite_file import damaged, open_file, translated
 from orchestrator.model.journal import Entry
 from orchestrator.ports import RunRow
 from orchestrator.status import RunStatus
 
 _ENTRY: Final = "SELECT seq, run, at, epoch, kind, step, attempt, data, digest FROM entries WHERE run = ?"
+_DURATIONS: Final = """SELECT seq, run, at, epoch, kind, step, attempt, data, digest FROM entries
+    WHERE kind = 'duration' ORDER BY seq DESC LIMIT ?"""
 _RUN: Final = """SELECT run, created, runbook, plan, genesis, head,
     (SELECT digest FROM entries WHERE entries.run = runs.run ORDER BY seq DESC LIMIT 1),
     (SELECT data FROM entries WHERE entries.run = runs.run AND kind = 'run' ORDER BY seq DESC LIMIT 1)
@@ -55,6 +58,14 @@ class _Owner(NamedTuple):
     head: str
 
 
+class Restored(NamedTuple):
+    """What an import has brought into a journal."""
+
+    new: bool
+    """Whether the journal did not have the run before."""
+    entries: int
+
+
 class SqliteJournal:
     """A journal file; made, with its folders, when it is not there. Any thread may call it; close it at the end.
 
@@ -66,6 +77,7 @@ class SqliteJournal:
         self._path = path
         self._one_at_a_time = threading.Lock()
         self._db = open_file(path)
+        self._file = _identity(path)
 
     def close(self) -> None:
         """Give the file back; a second time does nothing."""
@@ -88,11 +100,7 @@ class SqliteJournal:
                 raise JournalError(
                     f"cannot record run {run}: the journal has a run of that name", remedy="give it another name"
                 )
-            db.execute(
-                "INSERT INTO runs (run, created, runbook, plan, genesis) VALUES (?, ?, ?, ?, ?)",
-                (run, float(at) + 0.0, runbook, plan, begin),
-            )
-            db.execute("INSERT INTO owners (run, epoch, head) VALUES (?, 0, ?)", (run, begin))
+            _begin(db, run, float(at) + 0.0, runbook, plan, begin)
 
     def take(self, run: str) -> int:
         """Become the owner of the run: a new epoch, greater than every one before. Older epochs are fenced."""
@@ -133,17 +141,7 @@ class SqliteJournal:
             if epoch not in (0, owner.epoch):
                 raise Fenced(f"run {run} has a newer owner (epoch {owner.epoch}, ours was {epoch})")
             self._last(db, run, owner, purpose)
-            seq = int(db.execute("SELECT coalesce(max(seq), 0) FROM entries").fetchone()[0])
-            rows, head = [], owner.head
-            for number, entry in enumerate(entries, seq + 1):
-                rows.append(stored(entry, number, head))
-                head = rows[-1].digest
-            db.executemany(
-                "INSERT INTO entries (seq, run, at, epoch, kind, step, attempt, data, digest) "
-                "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
-                rows,
-            )
-            db.execute("UPDATE owners SET head = ? WHERE run = ?", (head, run))
+            rows = _chain(db, run, owner.head, entries)
         return [entry.model_copy(update={"seq": row.seq}) for entry, row in zip(entries, rows, strict=True)]
 
     def entries(self, run: str, after: int = 0) -> Sequence[Entry]:
@@ -159,6 +157,20 @@ class SqliteJournal:
             if trouble:
                 raise damaged(purpose, self._path, trouble)
         return [row.entry() for row in rows]
+
+    def durations(self, newest: int = 2_000) -> Sequence[Entry]:
+        """So many entries of the kind ``duration``, of all runs, the newest first.
+
+        Trusted is what SQLite's own check of the file trusts: the chains of so many runs are not walked here, so an
+        edit by hand is noticed only when its run is read. Nothing but an estimate may rest on these.
+        """
+        purpose = "read past durations"
+        with self._transaction("BEGIN", purpose) as db:
+            rows = [StoredEntry(*row) for row in db.execute(_DURATIONS, (newest,))]
+        try:
+            return [row.entry() for row in rows]
+        except (ValueError, TypeError) as error:
+            raise damaged(purpose, self._path, "a duration is none") from error
 
     def runs(self) -> Sequence[RunRow]:
         """All runs, the newest first."""
@@ -185,9 +197,36 @@ class SqliteJournal:
             newest = [str(row[0]) for row in db.execute("SELECT run FROM runs ORDER BY number DESC LIMIT 5")]
         raise InputError([_not_one(run, [str(row[0]) for row in rows], newest)])
 
+    def restore(self, copy: Copy) -> Restored:
+        """Take in a run that another journal has exported, or what its copy has more than this one; all or nothing.
+
+        What comes is numbered and chained anew (see ``portable``). The run gets a new epoch, so that whoever owned it
+        here is fenced; where nothing comes, nobody is.
+
+        Raises:
+            RefusedError: the journal has another run of that name, or has more or other entries of this one.
+        """
+        it = copy.header
+        run, purpose = it.run, f"import run {it.run}"
+        with self._transaction("BEGIN IMMEDIATE", purpose) as db:
+            new = db.execute("SELECT 1 FROM runs WHERE run = ?", (run,)).fetchone() is None
+            if new:
+                _begin(db, run, it.created, it.runbook, it.plan, it.genesis)
+            owner, begin = self._owner(db, run, purpose), self._genesis(db, run, purpose)
+            here = [StoredEntry(*row) for row in db.execute(f"{_ENTRY} ORDER BY seq", (run,))]
+            if trouble := flaw(begin, here, owner.head):
+                raise damaged(purpose, self._path, trouble)
+            more = copy.beyond(begin, here)
+            if new or more:
+                _chain(db, run, owner.head, [row.entry() for row in more])
+                db.execute("UPDATE owners SET epoch = ? WHERE run = ?", (max(owner.epoch, it.epoch) + 1, run))
+        return Restored(new, len(more))
+
     @contextmanager
     def _transaction(self, begin: Literal["BEGIN", "BEGIN IMMEDIATE"], purpose: str) -> Iterator[sqlite3.Connection]:
         with self._one_at_a_time, translated(purpose, self._path):
+            if _identity(self._path) != self._file:  # SQLite itself would write on into the removed file
+                raise damaged(purpose, self._path, "the file was removed or replaced while it was open")
             self._db.execute(begin)
             try:
                 yield self._db
@@ -242,6 +281,40 @@ class SqliteJournal:
         except (ValueError, KeyError, TypeError) as error:
             raise damaged(purpose, self._path, "its status is none that a run can have") from error
         return RunRow(run=found.run, created=found.created, runbook=found.runbook, status=str(status), plan=found.plan)
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    """Which file stands at the path; None when there is none."""
+    try:
+        found = path.stat()
+    except FileNotFoundError:
+        return None
+    return found.st_dev, found.st_ino
+
+
+def _begin(db: sqlite3.Connection, run: str, created: float, runbook: str, plan: str, begin: str) -> None:
+    """Insert a run that nobody owns; its chain begins with the digest ``begin``."""
+    db.execute(
+        "INSERT INTO runs (run, created, runbook, plan, genesis) VALUES (?, ?, ?, ?, ?)",
+        (run, created, runbook, plan, begin),
+    )
+    db.execute("INSERT INTO owners (run, epoch, head) VALUES (?, 0, ?)", (run, begin))
+
+
+def _chain(db: sqlite3.Connection, run: str, head: str, entries: Sequence[Entry]) -> Sequence[StoredEntry]:
+    """Insert entries behind the one with the digest ``head``, the run's last."""
+    seq = int(db.execute("SELECT coalesce(max(seq), 0) FROM entries").fetchone()[0])
+    rows = []
+    for number, entry in enumerate(entries, seq + 1):
+        rows.append(stored(entry, number, head))
+        head = rows[-1].digest
+    db.executemany(
+        "INSERT INTO entries (seq, run, at, epoch, kind, step, attempt, data, digest) "
+        "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        rows,
+    )
+    db.execute("UPDATE owners SET head = ? WHERE run = ?", (head, run))
+    return rows
 
 
 def _not_one(run: str, found: Sequence[str], newest: Sequence[str]) -> Problem:

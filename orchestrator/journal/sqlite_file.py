@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import secrets
 import sqlite3
 from collections.abc import Iterator, Sequence
@@ -15,6 +16,8 @@ from orchestrator.errors import JournalError
 APPLICATION_ID: Final = 0x4641494C  # "FAIL": what file(1) and we tell a journal by (SQLite file format, 1.3.18)
 BUSY_SECONDS: Final = 5.0
 """How long a call waits for another process's write; ours take milliseconds."""
+
+_ERROR_CODE: Final = re.compile(r"error code=(\d+)")
 
 Migration = Sequence[str]
 
@@ -61,6 +64,7 @@ MIGRATIONS: Final[Sequence[Migration]] = (
             BEGIN SELECT RAISE(ABORT, 'epochs only grow'); END""",
         "CREATE TRIGGER owners_last BEFORE DELETE ON owners BEGIN SELECT RAISE(ABORT, 'owners stay'); END",
     ),
+    ("CREATE INDEX durations_of_all ON entries (seq) WHERE kind = 'duration'",),
 )
 """The schema as the ordered list of its changes; ``user_version`` says how many of them a file has seen."""
 
@@ -79,7 +83,11 @@ _TROUBLE: Final = (
     ("SQLITE_CANTOPEN", "it cannot be opened", "check the permissions of the file and its folder"),
     ("SQLITE_PERM", "it cannot be opened", "check the permissions of the file and its folder"),
     ("SQLITE_NOTADB", "it is damaged, or no journal at all", _BY_HAND),
-    ("SQLITE_CORRUPT", "it is damaged", _BY_HAND),
+    (  # also what SQLite makes of a page that the disk did not give (SQLITE_IOERR_CORRUPTFS)
+        "SQLITE_CORRUPT",
+        "it is damaged, or its disk does not give the data",
+        f"look in the kernel log for errors of the disk; if there are none, {_BY_HAND}",
+    ),
     (
         "SQLITE_BUSY",
         f"another process has kept it locked for {BUSY_SECONDS:g} s",
@@ -96,16 +104,20 @@ def translated(purpose: str, path: Path) -> Iterator[None]:
     except (sqlite3.ProgrammingError, sqlite3.InterfaceError):
         raise  # a bug of ours, such as a use after close
     except (sqlite3.Error, UnicodeDecodeError) as error:  # the latter out of damaged texts and names
-        name = getattr(error, "sqlite_errorname", "")
-        why, remedy = next(
-            ((why, remedy) for start, why, remedy in _TROUBLE if name.startswith(start)), ("it is damaged", _BY_HAND)
-        )
-        raise JournalError(f"cannot {purpose}: {path}: {why} ({error})", remedy=remedy) from error
+        raise _not_done(purpose, path, getattr(error, "sqlite_errorname", ""), str(error)) from error
     except OSError as error:
         raise JournalError(
             f"cannot {purpose}: {path}: {error.strerror or error}",
             remedy="check the folder's permissions and free space, or name another place with --journal",
         ) from error
+
+
+def _not_done(purpose: str, path: Path, name: str, found: str) -> JournalError:
+    """The error for what SQLite calls ``name``."""
+    why, remedy = next(
+        ((why, remedy) for start, why, remedy in _TROUBLE if name.startswith(start)), ("it is damaged", _BY_HAND)
+    )
+    return JournalError(f"cannot {purpose}: {path}: {why} ({found})", remedy=remedy)
 
 
 def damaged(purpose: str, path: Path, what: str) -> JournalError:
@@ -149,12 +161,14 @@ def _create(path: Path, migrations: Sequence[Migration]) -> None:
         with closing(_connect(draft)) as db:
             db.execute(f"PRAGMA application_id = {APPLICATION_ID}")
             _migrate(db, path, migrations)
+            # Only this file gets the name. Closing would copy the log into it too, but be silent where it cannot.
+            db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
         with suppress(FileExistsError):  # another process was faster, and its file is as good
             os.link(draft, path)
         _sync_folder(path.parent)
     finally:
-        for leftover in (draft, draft.with_name(draft.name + "-wal"), draft.with_name(draft.name + "-shm")):
-            leftover.unlink(missing_ok=True)
+        for ending in ("", "-wal", "-shm", "-journal"):
+            draft.with_name(draft.name + ending).unlink(missing_ok=True)
 
 
 def _sync_folder(folder: Path) -> None:
@@ -196,13 +210,25 @@ def _inspect(db: sqlite3.Connection, path: Path, migrations: Sequence[Migration]
             f"{len(migrations)})",
             remedy="install the newer failover, or name another file with --journal",
         )
+    # SQLite fills a last page that was cut with zeros, which it may well have held. Such a page is no damage only where
+    # the log has it whole: the disk was full when it was copied from there.
+    if path.stat().st_size % _number(db, "PRAGMA page_size") and not _has_log(path):
+        raise damaged("open the journal", path, "it was cut in the middle of a page")
     # The whole check, not quick_check: only it compares the indexes, by which runs get their status (80 ms at 100,000
     # entries, against 20).
     found = str(db.execute("PRAGMA integrity_check(1)").fetchone()[0])
     if found != "ok":
-        raise damaged("open the journal", path, found)
+        raise _unsound(path, " ".join(line for line in found.splitlines() if not line.startswith("***")))
     if db.execute("PRAGMA foreign_key_check").fetchone():
         raise damaged("open the journal", path, "the plan of a run is missing")
+
+
+def _unsound(path: Path, found: str) -> JournalError:
+    """What the integrity check found. It also tells of pages that the disk did not give, which is no damage yet."""
+    code = _ERROR_CODE.search(found)
+    if code and int(code[1]) & 0xFF == sqlite3.SQLITE_IOERR:
+        return _not_done("open the journal", path, "SQLITE_IOERR", found)
+    return damaged("open the journal", path, found)
 
 
 def _migrate(db: sqlite3.Connection, path: Path, migrations: Sequence[Migration]) -> None:
@@ -226,6 +252,12 @@ def _migrate(db: sqlite3.Connection, path: Path, migrations: Sequence[Migration]
         if db.in_transaction:
             db.execute("ROLLBACK")
         raise
+
+
+def _has_log(path: Path) -> bool:
+    """Whether something lies in the log; opening makes an empty one."""
+    log = path.with_name(path.name + "-wal")
+    return log.exists() and log.stat().st_size > 0
 
 
 def _number(db: sqlite3.Connection, question: str) -> int:

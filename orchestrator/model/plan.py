@@ -67,6 +67,14 @@ class Milestone(Value):
     pools: tuple[PoolForecast, ...] = ()
 
 
+class TimedAs(Value):
+    """What tells which past durations are of the same work; steps with equal values take as long, all else equal."""
+
+    action: str = Field(description="The verb, as ``traffic.shift``.")
+    target: str = Field(description="What it is done to, for people, as ``smtp ord→iad``.")
+    shape: str = Field(description="A short digest of all else that decides how long it takes: pauses, checks, hosts.")
+
+
 class PlannedStep(Value):
     """One unit of the engine's work: a step, or one part of a ``return``, or one step of a plan B."""
 
@@ -85,6 +93,13 @@ class PlannedStep(Value):
     at_most: float | None = Field(
         default=None, description="Seconds after which all but people is over or failed, if known."
     )
+    timed: TimedAs | None = Field(default=None, description="As what its durations are kept; None where people wait.")
+    past: int = Field(default=0, description="The past durations that ``expected`` rests on; 0: a rule of thumb.")
+    overdue: float | None = Field(
+        default=None, description="Seconds after which it takes longer than it should, without people, if known."
+    )
+    undo_expected: float | None = Field(default=None, description="Seconds that an undo took before, if known.")
+    undo_overdue: float | None = Field(default=None, description="Seconds that few undos before took longer than.")
 
 
 class Plan(Value):
@@ -102,6 +117,7 @@ class Plan(Value):
     warnings: tuple[str, ...] = Field(
         default=(), description="What lint says of the runbook, and what is amiss before the first step, a line each."
     )
+    window_ends: float | None = Field(default=None, description="Unix time by which all must be over.")
 
     @property
     def checksum(self) -> str:

@@ -15,20 +15,25 @@
 * ``overlap``: which steps may move one pool at the same time, which cannot be foreseen.
 * ``standing``, ``rules``: how a pool stands at each waypoint, and whether that may be.
 * ``set_aside``: what an override lets through, and what is watched instead.
-* ``times``: how long it takes, and how long the way back is.
+* ``history``: how long the same work took before.
+* ``times``: how long it takes, and how long the way back is; ``window``: whether that fits.
 * ``world``, ``saved``: what a plan rests on, to be looked at again; and the file that it waits in.
 """
 
+from orchestrator.planning.history import History
 from orchestrator.planning.order import in_order, ordered, steps_of
 from orchestrator.planning.planner import Recheck, make_plan, recheck
 from orchestrator.planning.saved import read_saved, save
 from orchestrator.planning.set_aside import watched_as, watched_guards
-from orchestrator.planning.times import back_from, critical_path
+from orchestrator.planning.times import back_from, critical_path, undo_takes
+from orchestrator.planning.window import begin_by, too_late
 from orchestrator.planning.world import moved
 
 __all__ = [
+    "History",
     "Recheck",
     "back_from",
+    "begin_by",
     "critical_path",
     "in_order",
     "make_plan",
@@ -38,6 +43,8 @@ __all__ = [
     "recheck",
     "save",
     "steps_of",
+    "too_late",
+    "undo_takes",
     "watched_as",
     "watched_guards",
 ]

@@ -15,7 +15,7 @@ from orchestrator.actions.action import Effect
 from orchestrator.checks.guards import Readings
 from orchestrator.errors import OutsideError, UnfitError
 from orchestrator.model.inventory import Inventory
-from orchestrator.model.traffic import GateReading, Intake, MemberReading, QueueDepth, Session
+from orchestrator.model.traffic import Admin, GateReading, Intake, MemberReading, QueueDepth, Session
 from orchestrator.planning.snapshot import SeenPool, Snapshot
 from orchestrator.ports import Inbox, MailClient, MailGate, MailQueue, Outside, TrafficSwitch
 
@@ -54,6 +54,10 @@ class ForecastGate:
     async def turn_away(self, client: str, number: int | None) -> bool:
         """See ``MailGate.turn_away``; no client is foreseen."""
         return self.closed
+
+    def by_hand(self, closed: bool) -> Sequence[str]:
+        """See ``MailGate.by_hand``; a forecast is changed by nobody's hand."""
+        return ()
 
 
 class ForecastSwitch:
@@ -97,6 +101,10 @@ class ForecastSwitch:
 
     async def close(self, session: Session) -> None:
         """See ``TrafficSwitch.close``; sessions are today's, whoever closes them."""
+
+    def by_hand(self, weights: Mapping[str, int], admins: Mapping[str, Admin]) -> Sequence[str]:
+        """See ``TrafficSwitch.by_hand``; a forecast is changed by nobody's hand."""
+        return ()
 
     def set(self, name: str, intake: Intake) -> None:
         """Foresee a member's intake; one that the switch does not have is passed over."""

@@ -9,11 +9,13 @@ from typing import Final, NamedTuple
 from orchestrator.errors import PlanRefusedError
 from orchestrator.model.plan import Plan, PlanRule, Refusal
 from orchestrator.model.runbook import Runbook
+from orchestrator.planning.history import NO_HISTORY, History
 from orchestrator.planning.overlap import overlaps
 from orchestrator.planning.rules import NOW, Limits, amiss, broken
 from orchestrator.planning.set_aside import unreviewed
 from orchestrator.planning.snapshot import Snapshot, observe
 from orchestrator.planning.walk import Walk
+from orchestrator.planning.window import too_late
 from orchestrator.planning.world import facts, moved
 from orchestrator.ports import Clock, Outside
 
@@ -38,6 +40,8 @@ async def make_plan(
     overrides: Mapping[PlanRule, str] = NO_OVERRIDES,
     in_use: Sequence[str] = (),
     warnings: Sequence[str] = (),
+    history: History = NO_HISTORY,
+    window_ends: float | None = None,
 ) -> Plan:
     """Observe the world, and foresee each step.
 
@@ -49,12 +53,15 @@ async def make_plan(
         overrides: rules to set aside, and why.
         in_use: who else works on the same pools, a line each.
         warnings: what lint says of the runbook, a line each.
+        history: how long the same work took before.
+        window_ends: Unix time by which all must be over; a plan that takes longer is warned of, not refused.
 
     Raises:
         PlanRefusedError: it must not be run; every reason is given.
     """
     snapshot = await observe(runbook, outside, clock)
-    plan, problems, refusals = await _foresee(runbook, parameters, snapshot, outside, overrides, in_use, warnings)
+    asked = _Asked(runbook, parameters, overrides, in_use, warnings, history, window_ends)
+    plan, problems, refusals = await _foresee(asked, snapshot, outside)
     if not problems:
         problems = _wrong_overrides(overrides, plan.set_aside)
     if problems or refusals:
@@ -66,7 +73,7 @@ async def recheck(plan: Plan, outside: Outside, clock: Clock, *, in_use: Sequenc
     """Look at the world again, as ``plan`` does, and plan anew where nothing has moved.
 
     Demand may have changed since, so the new plan may be refused where the old one was not. What was set aside stays
-    so, and nothing more is.
+    so, and nothing more is. Times are no facts: they stay as they were reviewed.
 
     Raises:
         PlanRefusedError: something cannot be read now, or the plan must not be run any more.
@@ -77,43 +84,53 @@ async def recheck(plan: Plan, outside: Outside, clock: Clock, *, in_use: Sequenc
     if lines := moved(plan, facts(snapshot)):
         return Recheck(None, lines)
     warnings = [line for line in plan.warnings if not line.startswith(NOW)]
-    made, problems, refusals = await _foresee(
-        plan.runbook, plan.parameters, snapshot, outside, plan.overrides, in_use, warnings
+    asked = _Asked(
+        plan.runbook, plan.parameters, plan.overrides, in_use, warnings, History.reviewed(plan), plan.window_ends
     )
+    made, problems, refusals = await _foresee(asked, snapshot, outside)
     refusals = [*refusals, *unreviewed(made.set_aside, plan.set_aside)]
     if problems or refusals:
         raise PlanRefusedError(problems, refusals)
     return Recheck(made.model_copy(update={"set_aside": plan.set_aside}), ())
 
 
+class _Asked(NamedTuple):
+    """What is to be planned, see ``make_plan``."""
+
+    runbook: Runbook
+    parameters: Mapping[str, str | int | float]
+    overrides: Mapping[PlanRule, str]
+    in_use: Sequence[str]
+    warnings: Sequence[str]
+    history: History
+    window_ends: float | None
+
+
 async def _foresee(
-    runbook: Runbook,
-    parameters: Mapping[str, str | int | float],
-    snapshot: Snapshot,
-    outside: Outside,
-    overrides: Mapping[PlanRule, str],
-    in_use: Sequence[str],
-    warnings: Sequence[str],
+    asked: _Asked, snapshot: Snapshot, outside: Outside
 ) -> tuple[Plan, Sequence[str], Sequence[Refusal]]:
     """The plan, its problems, and all rules that it breaks."""
-    walk = Walk(runbook, snapshot, outside)
+    walk = Walk(asked.runbook, snapshot, outside, asked.history)
     found = await walk.walk()
-    limits = Limits.of(runbook.guards)
-    refusals = broken(limits, walk.now, walk.unknown, found.moves, in_use)
+    limits = Limits.of(asked.runbook.guards)
+    refusals = broken(limits, walk.now, walk.unknown, found.moves, asked.in_use)
     if snapshot.is_blind:  # of a switch that cannot be read nobody can say that nothing serves
         refusals = [refusal for refusal in refusals if refusal.rule == "in-use"]
     plan = Plan(
-        runbook=runbook,
+        runbook=asked.runbook,
         inventory=outside.inventory,
-        parameters=dict(parameters),
+        parameters=dict(asked.parameters),
         steps=tuple(found.steps.values()),
         world=facts(snapshot),
-        overrides=dict(overrides),
-        set_aside=tuple(refusal for refusal in refusals if refusal.rule in overrides),
-        warnings=(*warnings, *amiss(limits, walk.now, found.moves)),
+        overrides=dict(asked.overrides),
+        set_aside=tuple(refusal for refusal in refusals if refusal.rule in asked.overrides),
+        warnings=(*asked.warnings, *amiss(limits, walk.now, found.moves)),
+        window_ends=asked.window_ends,
     )
+    if late := too_late(plan, snapshot.at):
+        plan = plan.model_copy(update={"warnings": (*plan.warnings, f"{NOW}{late}")})
     problems = (*dict.fromkeys(found.problems), *overlaps(plan.steps))
-    return plan, problems, [refusal for refusal in refusals if refusal.rule not in overrides]
+    return plan, problems, [refusal for refusal in refusals if refusal.rule not in asked.overrides]
 
 
 def _wrong_overrides(overrides: Mapping[PlanRule, str], refusals: Sequence[Refusal]) -> Sequence[str]:

@@ -1,4 +1,4 @@
-"""How long steps take: what the runbook and the checks say of it, and a few rules of thumb where neither does.
+"""How long steps take: what past runs, the runbook and the checks say of it, and a few rules of thumb.
 
 Seconds everywhere; None is unknown. What people need is kept apart: no bound ends it, and nobody can say how long it
 is but the runbook. Bounds hold as long as the systems
@@ -28,6 +28,7 @@ from orchestrator.model.runbook import (
     VerifyStep,
 )
 from orchestrator.model.value import Value
+from orchestrator.planning.history import Past
 from orchestrator.planning.order import in_order
 
 TRANSACTION: Final = 0.05
@@ -40,6 +41,10 @@ WRITE_AT_MOST: Final = 30.0
 HEALTH: Final = 1.0
 HEALTH_AT_MOST: Final = 30.0
 """To ask whether a site that gets traffic is healthy: a few transactions for each member."""
+
+UNDO: Final = HEALTH + WRITE
+UNDO_AT_MOST: Final = HEALTH_AT_MOST + WRITE_AT_MOST
+"""Of one step, in a single move that asks for health before."""
 
 AFTER_SETTLING: Final = 5.0
 """For the sessions of a drain that had just begun something, and for the queues."""
@@ -139,19 +144,31 @@ def back_from(steps: Sequence[PlannedStep], step: str) -> float | None:
     for one in done:
         if one.returns is not None or one.id in returned or not one.undo:
             continue
-        seconds = _undone_in(one, steps)
+        seconds = undo_takes(one, steps)
         if seconds is None:
             return None
         total += seconds
     return total
 
 
-def _undone_in(step: PlannedStep, steps: Sequence[PlannedStep]) -> float | None:
+def undo_takes(step: PlannedStep, steps: Sequence[PlannedStep]) -> float | None:
+    """How long it takes to undo a step that was done: as often before, else by the rules; of what cannot be undone
+    its plan B, which is among ``steps``. None where a person has a part in it and the runbook has no estimate.
+    """
     if not step.reversible:
         instead = [_whole(one) for one in steps if one.instead_of == step.id]
         known = [seconds for seconds in instead if seconds is not None]
         return sum(known) if len(known) == len(instead) else None
-    return step.step.estimate if isinstance(step.step, ManualStep) else HEALTH + WRITE
+    if isinstance(step.step, ManualStep):
+        return step.step.estimate
+    return UNDO if step.undo_expected is None else step.undo_expected
+
+
+def paced_undo_takes(step: PlannedStep, steps: Sequence[PlannedStep]) -> float | None:
+    """As ``undo_takes``, of an undo that goes back by the waypoints of the way out, with their pauses."""
+    if not isinstance(step.step, ShiftStep):
+        return undo_takes(step, steps)
+    return len(step.step.with_.by) * (UNDO + step.step.with_.pause)
 
 
 def _whole(planned: PlannedStep) -> float | None:
@@ -170,11 +187,14 @@ def step_times(
     checks: Mapping[str, Check],
     *,
     blind: bool,
+    past: Past | None = None,
 ) -> Times:
     """How long a step takes that goes along ``waypoints`` and sends traffic to so many ``receivers``, without people.
 
     ``does`` is the step itself, or the one that it returns.
     ``blind`` is whether a gate on the way sees no transactions, so that its sessions need longer silence.
+    ``past`` is how long the same work took before: what was measured goes before what the runbook estimates, and that
+    before the rules.
     """
     step = planned.step
     if not waypoints and not isinstance(step, VerifyStep):
@@ -185,8 +205,22 @@ def step_times(
     pauses = sum(waypoint.pause for waypoint in waypoints)
     health = Times(HEALTH * receivers, HEALTH_AT_MOST * receivers)
     one_try = _all([once, health, work, Times(pauses, pauses), after])
+    if past is not None:  # who has seen it take longer knows more than our bounds do, but not than a timeout
+        bound = None if one_try.at_most is None else max(one_try.at_most, past.overdue)
+        return _consistent(Times(past.expected, _with_tries(step, bound)))
     whole = Times(one_try.expected, _with_tries(step, one_try.at_most))
     return _consistent(whole if asks_people(planned, does) else _estimated(step, whole))
+
+
+def overdue_after(planned: PlannedStep, times: Times, past: Past | None) -> float | None:
+    """Seconds after which a step takes longer than it should, without people: than nineteen of twenty did before, else
+    than its limit. None where nobody can say, or where there is nothing to do.
+    """
+    if planned.timed is None:
+        return None
+    if past is None:
+        return times.at_most or None
+    return past.overdue if times.at_most is None else min(past.overdue, times.at_most)
 
 
 def _estimated(step: Step, times: Times) -> Times:

@@ -13,11 +13,12 @@ from orchestrator.model.plan import Milestone, PlannedStep
 from orchestrator.model.runbook import DrainStep, HoldStep, Runbook, Step, VerifyStep
 from orchestrator.model.value import Value
 from orchestrator.planning.forecast import ForecastOutside, Instant
+from orchestrator.planning.history import NO_HISTORY, History, direction_of, timed_as
 from orchestrator.planning.order import in_order, ordered
 from orchestrator.planning.rules import Move
 from orchestrator.planning.snapshot import Snapshot
 from orchestrator.planning.standing import Standing, Surveyor
-from orchestrator.planning.times import step_times
+from orchestrator.planning.times import overdue_after, step_times
 from orchestrator.ports import Outside
 
 
@@ -35,8 +36,9 @@ class Findings:
 class Walk:
     """One walk; make a new one for each plan."""
 
-    def __init__(self, runbook: Runbook, snapshot: Snapshot, outside: Outside) -> None:
+    def __init__(self, runbook: Runbook, snapshot: Snapshot, outside: Outside, history: History = NO_HISTORY) -> None:
         self._runbook = runbook
+        self._history = history
         self._forecast = ForecastOutside(snapshot, outside)
         self._actions = actions_of(runbook, self._forecast, Instant(snapshot.at))
         self._surveyors = {
@@ -167,8 +169,21 @@ class Walk:
     def _timed(self, planned: PlannedStep, route: Sequence[Waypoint[Value]], receivers: int) -> PlannedStep:
         checks = self._runbook.checks
         does = planned.step if planned.returns is None else self._steps[planned.returns]
-        times = step_times(planned, does, route, receivers, checks, blind=self._is_blind(does))
-        return planned.model_copy(update={"expected": times.expected, "at_most": times.at_most})
+        timed = timed_as(planned, does, self._forecast.inventory, checks)
+        planned = planned.model_copy(update={"timed": timed})
+        works = bool(route) or isinstance(planned.step, VerifyStep)
+        past = self._history.past(timed, direction_of(planned)) if works else None
+        undone = self._history.past(timed, "undo") if planned.returns is None else None
+        times = step_times(planned, does, route, receivers, checks, blind=self._is_blind(does), past=past)
+        update: dict[str, float | None] = {
+            "expected": times.expected,
+            "at_most": times.at_most,
+            "past": 0 if past is None else past.runs,
+            "overdue": overdue_after(planned, times, past),
+            "undo_expected": None if undone is None else undone.expected,
+            "undo_overdue": None if undone is None else undone.overdue,
+        }
+        return planned.model_copy(update=update)
 
     def _is_blind(self, step: Step) -> bool:
         """Whether it drains behind a gate that sees no transactions."""

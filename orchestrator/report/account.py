@@ -70,6 +70,8 @@ class StepAccount:
     """The last progress of the action itself; a gate's progress comes over it in the step's state."""
     numbers: dict[str, float] = field(default_factory=dict)
     """Those of the last progress entry before any undo."""
+    works_since: float | None = None
+    """Unix time at which this try began, or its undo; of a try that people had to approve, when they had."""
 
 
 class Account:
@@ -103,7 +105,9 @@ class Account:
             case "progress":
                 self._add_progress(entry)
             case "step":
-                self._add_status(entry)
+                self._add_status(entry, before)
+            case "approval" if self.state.step(entry.step).status is StepStatus.GATING:
+                self.step(entry.step).works_since = entry.at
             case "run":
                 self._add_run(entry, before)
             case _:
@@ -133,6 +137,13 @@ class Account:
             return None
         last = self.end(now) if step.status in ACTIVE or step.since is None else step.since
         return max(0.0, last - step.entered)
+
+    def works(self, name: str, now: float) -> float | None:
+        """Seconds since this try of the step began to work, or its undo; None where nobody works on it."""
+        since = self.step(name).works_since
+        if since is None or self.state.step(name).status not in ACTIVE:
+            return None
+        return max(0.0, self.end(now) - since)
 
     def elapsed(self, now: float) -> float:
         """Seconds since the run began."""
@@ -219,10 +230,12 @@ class Account:
         if numbers and status is not StepStatus.UNDOING:
             step.numbers = numbers
 
-    def _add_status(self, entry: Entry) -> None:
+    def _add_status(self, entry: Entry, before: RunState) -> None:
         status = str(entry.data["status"])
         if status in {StepStatus.GATING, StepStatus.UNDOING}:
             self.step(entry.step).recent = []
+        if status == StepStatus.GATING or StepStatus.UNDOING == status != before.step(entry.step).status:
+            self.step(entry.step).works_since = entry.at
         if status in BROKEN:
             self.troubles.append(Trouble(f"{entry.step} {status}", str(entry.data.get("reason", ""))))
 
@@ -236,6 +249,14 @@ class Account:
         failed = status is RunStatus.UNDOING and not self.asked_back
         if not self.troubles and (failed or status in {RunStatus.REFUSED, RunStatus.STUCK}):
             self.troubles.append(Trouble(f"run {'failed' if failed else status}", reason))
+
+
+def abort_text(state: RunState) -> str:
+    """What happens because a person has aborted the run, until it does; empty where nobody has."""
+    if not state.abort:
+        return ""
+    stops = "finishes its waypoint" if state.aborts == 1 else "stops at its next safe point"
+    return f"by {state.aborted_by}: {stops}, then {'holds' if state.abort == 'hold' else 'goes back'}"
 
 
 def verb(plan: Plan, planned: PlannedStep) -> str:

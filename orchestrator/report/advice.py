@@ -32,7 +32,8 @@ def advice(account: Account) -> list[Advice]:
     match account.state.status:
         case RunStatus.HELD:
             approvals = _approvals(account)
-            return approvals if approvals or _waits_for_time(account) else _left(account)
+            waits = bool(approvals) or _waits_for_time(account)
+            return [*approvals, _abort(account)] if waits else _left(account)
         case RunStatus.UNDOING:
             return _approvals(account)
         case RunStatus.INTERRUPTED | RunStatus.STUCK:
@@ -61,6 +62,10 @@ def _left(account: Account) -> list[Advice]:
     if account.state.undoing:
         return [Advice(f"failover undo {account.run}", f"{first}goes on undoing")]
     return [Advice(f"failover resume {account.run}", f"{first}goes on"), _undo(account)]
+
+
+def _abort(account: Account) -> Advice:
+    return Advice(f"failover abort {account.run}", "ends the wait and goes back")
 
 
 def _undo(account: Account) -> Advice:

@@ -11,9 +11,10 @@ from orchestrator.model.journal import Entry
 from orchestrator.model.plan import Plan, PlannedStep
 from orchestrator.model.units import format_duration
 from orchestrator.ports import Clock
-from orchestrator.report.account import GUARD, Account, Finding, parameters_text
+from orchestrator.report.account import GUARD, Account, Finding, abort_text, parameters_text
 from orchestrator.report.advice import advice
 from orchestrator.report.sheet import one_line
+from orchestrator.report.timing import step_timing, window_timing
 from orchestrator.status import RunStatus, StepStatus
 
 PROGRESS_EVERY: Final = 5.0
@@ -23,6 +24,8 @@ FINDING_EVERY: Final = 60.0
 _QUIET: Final = frozenset({StepStatus.CONVERGING, StepStatus.VERIFYING})
 """Where waypoints and verdicts say it better."""
 _SETTLED: Final = frozenset({StepStatus.DONE, StepStatus.UNDONE, StepStatus.FAILED, StepStatus.STUCK})
+_WINDOW: Final = ("", None)
+"""No try of any step."""
 _WORD: Final = 11
 """As wide as the longest status."""
 
@@ -45,6 +48,8 @@ class LineReport:
         self._spoke: dict[str, float] = {}
         self._waiting: dict[str, Entry] = {}
         self._found: dict[tuple[str, str, str], tuple[Judgement, float]] = {}
+        self._late: set[tuple[str, float | None]] = set()
+        """The tries, by their begin, and the window, of which it has been said that they are late."""
 
     def entry(self, entry: Entry) -> None:
         """Write what ``entry`` says, if it says something."""
@@ -53,9 +58,35 @@ class LineReport:
         self._account.add(entry)
         if entry.kind == "progress":
             self._progress(entry)
+            self._against_the_clock(entry)
             return
         for word, text in self._events(entry, before):
             self._line(entry.at, entry.step, word, text)
+        self._against_the_clock(entry)
+
+    def note(self, word: str, text: str) -> None:
+        """Write what the journal does not tell of the run."""
+        self._line(self._clock.now(), "", word, text)
+
+    def _against_the_clock(self, entry: Entry) -> None:
+        """Say once of each try that it is overdue, and of the run that an undo does not fit in its window any more.
+
+        While a run is held its window is told, as somebody decides then.
+        """
+        planned = self._steps.get(entry.step)
+        timing = None if planned is None else step_timing(self._account, planned, entry.at)
+        this_try = (entry.step, self._account.step(entry.step).works_since)
+        if timing is not None and timing.is_overdue and this_try not in self._late:
+            self._late.add(this_try)
+            self._line(entry.at, entry.step, *str(timing).split(": ", 1))
+        window = window_timing(self._account)
+        if window is None:
+            return
+        held = entry.kind == "run" and self._account.state.status is RunStatus.HELD
+        if held or (window.is_late(entry.at) and _WINDOW not in self._late):
+            self._line(entry.at, "", "window", window.text(entry.at))
+        if window.is_late(entry.at):
+            self._late.add(_WINDOW)
 
     def _progress(self, entry: Entry) -> None:
         now = self._clock.monotonic()
@@ -94,6 +125,8 @@ class LineReport:
                 note = f": {entry.data['note']}" if entry.data.get("note") else ""
                 ahead = ", given ahead" if entry.data.get("ahead") else ""
                 yield "approved", f"by {entry.data.get('by', '')}{ahead}{note}"
+            case "abort":
+                yield "aborted", abort_text(self._account.state) or f"by {entry.data.get('by', '')}: it is over already"
             case _:
                 pass
 

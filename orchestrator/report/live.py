@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from types import TracebackType
 from typing import Final, Self
 
@@ -35,6 +35,7 @@ class LiveReport:
         self._console = console
         self._clock = clock
         self._account = Account(plan, so_far)
+        self._note: tuple[str, str] = ("", "")
         self._lock = threading.Lock()  # rich redraws in a thread of its own
         self._closed = False
         self._live = Live(console=console, get_renderable=self._draw, refresh_per_second=_REDRAWS)
@@ -54,10 +55,32 @@ class LiveReport:
         with self._lock:
             self._account.add(entry)
 
+    def note(self, text: str, style: str = "") -> None:
+        """Say below the tree what the journal does not tell, until it is said anew; nothing where it is empty.
+
+        A second line is for a command, which is so not broken as long as it fits.
+        """
+        with self._lock:
+            self._note = (text, style)
+
     def _draw(self) -> RenderableType:
         return Page(self._lines)
 
     def _lines(self, sheet: Sheet) -> list[Text]:
-        height = self._console.size.height - 1 if self._console.is_terminal and not self._closed else None
         with self._lock:
-            return list(run_tree(self._account, self._clock.now(), height).build(sheet))
+            note = list(self._below(sheet))
+            tree = run_tree(self._account, self._clock.now(), self._height(len(note)))
+            return [*tree.build(sheet), *note]
+
+    def _below(self, sheet: Sheet) -> Iterator[Text]:
+        text, style = self._note
+        for number, line in enumerate(text.splitlines()):
+            if number == 0:
+                yield Text()
+            yield from (Text(part, style) for part in sheet.wrap(line, 2 * number))
+
+    def _height(self, below: int) -> int | None:
+        """How high the tree may be over ``below`` lines; None where nothing limits it."""
+        if self._closed or not self._console.is_terminal:
+            return None
+        return self._console.size.height - 1 - below

@@ -21,6 +21,9 @@ Its record (``plan_record``) has these keys, and will keep them::
                                           serving, headroom}]}; shares and moved are fractions of one
         sessions                          to move, by today's count; null where it moves none
         expected, at_most                 seconds without people, or null where nobody can say
+        past                              how many past durations expected (p75) and overdue (p95) rest on; 0: none,
+                                          but estimates and rules of thumb
+        overdue                           seconds after which it takes longer than it should, or null
         people                            seconds that people take, as the runbook says, or null
     checks, guards                        as people read them
     guards_set_aside                      guards that an override sets aside: they are not watched as they are stated
@@ -37,13 +40,15 @@ Its record (``plan_record``) has these keys, and will keep them::
     times                                 seconds without people: expected, at_most (null: no limit), window (or null),
                                           back (an undo from where it takes longest; null: unknown, or no window);
                                           people: steps that wait for them; with_people: expected, with what the
-                                          runbook says of people; unknown: other steps that nobody can estimate
+                                          runbook says of people; unknown: other steps that nobody can estimate;
+                                          window_ends, begin_by: RFC 3339, or null where no end is stated
 """
 
 from __future__ import annotations
 
 from pydantic import JsonValue
 
+from orchestrator.model.moment import timestamp
 from orchestrator.model.plan import Plan, PlannedStep
 from orchestrator.model.runbook import VerifyStep
 from orchestrator.planning import watched_as, watched_guards
@@ -104,6 +109,8 @@ def _step(plan: Plan, planned: PlannedStep) -> dict[str, JsonValue]:
         "sessions": planned.sessions,
         "expected": planned.expected,
         "at_most": planned.at_most,
+        "past": planned.past,
+        "overdue": planned.overdue,
         "people": people_take(planned, planned.step),
     }
 
@@ -118,4 +125,6 @@ def _times(plan: Plan) -> dict[str, JsonValue]:
         "people": list(times.people),
         "with_people": round(times.with_people, 3),
         "unknown": list(times.unknown),
+        "window_ends": timestamp(times.window_ends),
+        "begin_by": timestamp(times.begin_by),
     }

@@ -7,8 +7,10 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Final
 
+from orchestrator.model.moment import format_moment
 from orchestrator.model.plan import Plan
 from orchestrator.model.units import format_duration
+from orchestrator.planning import begin_by
 from orchestrator.planning.times import back_from, critical_path
 
 _PEOPLE: Final = "the time that people take"
@@ -33,6 +35,10 @@ class PlanTimes:
     window: float | None
     back: float | None
     """What an undo takes from where it takes longest; None where that is unknown, or where there is no window."""
+    window_ends: float | None
+    """Unix time by which all must be over."""
+    begin_by: float | None
+    """Unix time at which the run must have begun for that, if all goes well."""
 
 
 def plan_times(plan: Plan) -> PlanTimes:
@@ -47,7 +53,9 @@ def plan_times(plan: Plan) -> PlanTimes:
         unknown=path.unknown_steps,
         endless=tuple(step.id for step in plan.forward if step.at_most is None and step.id not in only_people),
         window=plan.runbook.window,
-        back=_longest_back(plan) if plan.runbook.window is not None else None,
+        back=_longest_back(plan) if plan.runbook.window is not None or plan.window_ends is not None else None,
+        window_ends=plan.window_ends,
+        begin_by=begin_by(plan),
     )
 
 
@@ -68,6 +76,8 @@ def times_lines(times: PlanTimes) -> Iterator[tuple[str, str]]:
         yield "at most", _most(times)
     if times.window is not None:
         yield "window", _window(times, times.window)
+    if times.window_ends is not None and times.begin_by is not None:
+        yield "window ends", _window_ends(times, times.window_ends, times.begin_by)
 
 
 def _well(times: PlanTimes) -> str:
@@ -94,6 +104,16 @@ def _window(times: PlanTimes, window: float) -> str:
         return text
     by = format_duration(window - times.back)
     return f"{text}; begin an undo (~{format_duration(times.back)}) within {by} of the start"
+
+
+def _window_ends(times: PlanTimes, ends: float, begin: float) -> str:
+    """The times of day are near the end, which has its date."""
+    waits = [name for name, take in times.people.items() if take is None]
+    text = f"{format_moment(ends)}: begin by {format_moment(begin, ends)}"
+    text += f", earlier by {_PEOPLE} ({_names(waits)})" if waits else ""
+    if not times.back:
+        return text
+    return f"{text}; begin an undo (~{format_duration(times.back)}) by {format_moment(ends - times.back, ends)}"
 
 
 def _names(steps: Iterable[str]) -> str:

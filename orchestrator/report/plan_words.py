@@ -112,7 +112,9 @@ def needs_text(planned: PlannedStep, above: PlannedStep | None) -> str:
 def takes_text(planned: PlannedStep) -> str:
     """How long it takes, as far as that is known."""
     parts = []
-    if planned.expected is not None and planned.expected >= 1:
+    if planned.expected is not None and planned.past:
+        parts.append(f"usually {format_duration(planned.expected)} (p75 of {planned.past} runs)")
+    elif planned.expected is not None and planned.expected >= 1:
         parts.append(f"~{format_duration(planned.expected)}")
     if planned.at_most is not None and (planned.at_most or not asks_people(planned, planned.step)):
         parts.append(f"at most {format_duration(planned.at_most)}")

@@ -7,20 +7,31 @@ A run's record (``run_record``) has these keys, and will keep them::
     status, reason                        of the run (see ``orchestrator.status``)
     began, ended                          RFC 3339 in UTC; null before, or while it can still go on
     seconds                               from began to the last entry
+    window_ends                           RFC 3339: by when all must be over, as given or as the runbook's window says
+    undo_seconds, undo_paced_seconds      what an undo of all that is changed takes: each step in a single move, or by
+                                          the waypoints of the way out; null where nothing is changed, or nobody knows
+    latest_undo                           when an undo in single moves must begin to fit in the window, or null
+    overdue                               ids of the steps that take longer than they should
     steps                                 in the plan's order, those of a plan B only once they have begun; each:
         id, do, returns                   returns: the step that this part of a return takes back, or null
         instead_of                        the step whose plan B it belongs to, or null
         status, reason, attempt
         began, seconds                    from its first gate until it was settled; null before
+        expected, overdue_after, past     seconds, and how many past runs they rest on, as in the plan
         progress, numbers                 its last words, and their numbers (a drain: sessions, open, idle, …)
         approved_by                       null where nobody has
         verdicts                          each: at, gate, check, judgement, reason, samples, metrics, waypoint, attempt
     guards                                verdicts of the guards, as above
     next                                  commands that a person can type once nobody works on the run
     owner                                 who works on the run now, or null; added by the command line
+    by_hand                               how a person takes back what is left, in this order, added too; each:
+        step, why                         the step, or one of a plan B; what it comes to
+        first                             what must be seen before, for people
+        commands                          for a shell of this machine; none where only a person knows how
 
 With ``--json`` a run writes one ``entry_record`` a line while it goes (it has the key ``event``), and its
-``run_record`` as the last line (it has not).
+``run_record`` as the last line (it has not). ``failover status --watch --json`` writes the same from the run's
+beginning, and an ``owner_record`` each time that somebody else works on the run, or nobody.
 """
 
 from __future__ import annotations
@@ -28,19 +39,21 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Final
 
 from pydantic import JsonValue
 from rich.text import Text
 
 from orchestrator.model.journal import Entry
+from orchestrator.model.moment import timestamp
 from orchestrator.model.plan import Plan, PlannedStep
 from orchestrator.model.units import format_duration
 from orchestrator.ports import RunRow
 from orchestrator.report.account import LIVE, Account, Finding
 from orchestrator.report.advice import advice_when_left
 from orchestrator.report.sheet import Page, Sheet
+from orchestrator.report.timing import overdue, undo_times, window_end, window_timing
 from orchestrator.report.tree import RUN_STYLES, run_tree
 from orchestrator.status import RunState, RunStatus
 
@@ -60,7 +73,7 @@ def entry_record(entry: Entry) -> Record:
         "event": entry.kind,
         "run": entry.run,
         "seq": entry.seq,
-        "at": _time(entry.at),
+        "at": timestamp(entry.at),
         "epoch": entry.epoch,
         "step": entry.step or None,
         "attempt": entry.attempt,
@@ -68,8 +81,20 @@ def entry_record(entry: Entry) -> Record:
     }
 
 
-def run_record(plan: Plan, row: RunRow, entries: Iterable[Entry]) -> Record:
-    """The run so far, with the keys that the module's docstring names."""
+def owner_record(run: str, epoch: int, owner: str | None, at: float, *, silent: bool) -> Record:
+    """Who works on the run since ``at``, or nobody, with the keys of an ``entry_record``; ``seq`` is null.
+
+    In ``data`` stand ``owner``, and whether it is ``silent``: it has been stopped or hangs.
+    """
+    data: Record = {"owner": owner, "silent": silent}
+    keys: Record = {"event": "owner", "run": run, "seq": None, "at": timestamp(at), "epoch": epoch, "step": None}
+    return {**keys, "attempt": 0, "data": data}
+
+
+def run_record(plan: Plan, row: RunRow, entries: Iterable[Entry], now: float | None = None) -> Record:
+    """The run so far, with the keys that the module's docstring names; what is overdue, at ``now`` (Unix time) or at
+    the last entry.
+    """
     account = Account(plan, entries)
     account.run = row.run
     state = account.state
@@ -81,9 +106,10 @@ def run_record(plan: Plan, row: RunRow, entries: Iterable[Entry]) -> Record:
         "overrides": {str(rule): reason for rule, reason in plan.overrides.items()},
         "status": state.status.value,
         "reason": state.reason,
-        "began": _time(state.began),
-        "ended": _time(state.at) if state.status in _OVER else None,
+        "began": timestamp(state.began),
+        "ended": timestamp(state.at) if state.status in _OVER else None,
         "seconds": round(account.elapsed(state.at), 3),
+        **_clock_record(account, state.at if now is None else now),
         "steps": [_step_record(account, planned) for planned in account.steps],
         "guards": [_finding_record(found) for found in account.guards],
         "next": [order.command for order in advice_when_left(account)],
@@ -102,6 +128,17 @@ def status_view(plan: Plan, row: RunRow, entries: Iterable[Entry], now: float) -
     return run_tree(account, now)
 
 
+def _clock_record(account: Account, now: float) -> Record:
+    window, undo = window_timing(account), undo_times(account)
+    return {
+        "window_ends": timestamp(window_end(account)),
+        "undo_seconds": None if undo is None else undo.at_once,
+        "undo_paced_seconds": None if undo is None else undo.paced,
+        "latest_undo": None if window is None else timestamp(window.latest_undo),
+        "overdue": list(overdue(account, now)),
+    }
+
+
 def _step_record(account: Account, planned: PlannedStep) -> Record:
     step, told = account.state.step(planned.id), account.step(planned.id)
     took = account.took(planned.id, account.state.at)
@@ -113,8 +150,11 @@ def _step_record(account: Account, planned: PlannedStep) -> Record:
         "status": step.status.value,
         "reason": step.reason,
         "attempt": step.attempt,
-        "began": _time(step.entered),
+        "began": timestamp(step.entered),
         "seconds": None if took is None else round(took, 3),
+        "expected": planned.expected,
+        "overdue_after": planned.overdue,
+        "past": planned.past,
         "progress": told.made or step.progress,
         "numbers": dict(told.numbers),
         "approved_by": step.approved_by,
@@ -124,7 +164,7 @@ def _step_record(account: Account, planned: PlannedStep) -> Record:
 
 def _finding_record(found: Finding) -> Record:
     return {
-        "at": _time(found.at),
+        "at": timestamp(found.at),
         "gate": found.gate,
         "check": found.verdict.check,
         "judgement": found.verdict.judgement.value,
@@ -156,13 +196,6 @@ def _line(row: RunRow, state: RunState | None, now: float, sheet: Sheet) -> list
         Text(took),
         Text(sheet.say(state.reason if state is not None else "")),
     ]
-
-
-def _time(at: float | None) -> str | None:
-    """Unix time as RFC 3339 in UTC, to the millisecond."""
-    if at is None:
-        return None
-    return datetime.fromtimestamp(at, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def _finite(value: JsonValue) -> JsonValue:

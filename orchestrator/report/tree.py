@@ -17,6 +17,7 @@ from orchestrator.report.account import (
     Account,
     Finding,
     StepAccount,
+    abort_text,
     group_status,
     groups,
     parameters_text,
@@ -24,6 +25,7 @@ from orchestrator.report.account import (
 )
 from orchestrator.report.advice import Advice, advice
 from orchestrator.report.sheet import Page, Sheet, style_of
+from orchestrator.report.timing import StepTiming, step_timing, window_timing
 from orchestrator.status import RunState, RunStatus, StepStatus
 
 RUN_STYLES: Final[dict[RunStatus, str]] = {
@@ -93,6 +95,11 @@ def _header(account: Account, now: float, sheet: Sheet) -> Iterator[Text]:
     line = Text(f"run {sheet.say(account.run)}  " if account.run else "")
     line.append(state.status, RUN_STYLES[state.status])
     yield line if state.began is None else line.append(f"  {format_duration(account.elapsed(now))}")
+    if (window := window_timing(account)) is not None:
+        style = "bold red" if window.is_late(now) else "dim"
+        yield from (Text(part, style) for part in sheet.wrap(window.text(now), 0, 2))
+    if asked := abort_text(state):
+        yield from (Text(part, "bold yellow") for part in sheet.wrap(f"aborted {asked}", 0, 2))
     for rule, reason in account.plan.overrides.items():
         yield Text(sheet.say(f"set aside: {rule}: {reason}"), "yellow")
 
@@ -122,7 +129,7 @@ def _blocks(account: Account, now: float, sheet: Sheet) -> list[tuple[StepStatus
     for row in rows:
         if row.planned is not None:
             fits = full + row.cells[-1].cell_len <= sheet.width
-            row.below = list(_below(account, row, sheet, said="" if not fits else row.detail))
+            row.below = list(_below(account, row, now, sheet, said="" if not fits else row.detail))
             if not fits and row.status in ACTIVE:
                 row.cells[-1] = Text()
     table = sheet.table([row.cells for row in rows], indent=1)
@@ -162,13 +169,14 @@ def _detail_style(status: StepStatus) -> str:
     return "" if status in ACTIVE else "dim"
 
 
-def _below(account: Account, row: _Row, sheet: Sheet, said: str) -> Iterator[Text]:
+def _below(account: Account, row: _Row, now: float, sheet: Sheet, said: str) -> Iterator[Text]:
     assert row.planned is not None
     step = account.step(row.planned.id)
     if row.status in ACTIVE:
         if not said and row.detail:
             yield from (Text(part) for part in sheet.wrap(row.detail, _BELOW, 2))
         yield from _way(step, sheet)
+        yield from _timing(step_timing(account, row.planned, now), sheet)
     if row.status in ACTIVE or row.status in BROKEN:
         reason = account.state.step(row.planned.id).reason
         news = (found for found in step.recent if found.verdict.reason not in reason)
@@ -183,6 +191,12 @@ def _way(step: StepAccount, sheet: Sheet) -> Iterator[Text]:
     if len(marks) > 1:
         towards = {"back": "back: ", "undo": "undo: "}.get(step.waymarks[-1].direction, "")
         yield Text(" " * _BELOW + sheet.say(towards + ", ".join(marks)), "dim")
+
+
+def _timing(timing: StepTiming | None, sheet: Sheet) -> Iterator[Text]:
+    if timing is not None and (text := str(timing)):
+        style = "bold yellow" if timing.is_overdue else "dim"
+        yield Text(" " * _BELOW + sheet.say(text), style)
 
 
 def _finding(found: Finding, sheet: Sheet, indent: int = 0) -> Text:

@@ -13,6 +13,7 @@ import pytest
 from orchestrator.adapters.clock import SystemClock
 from orchestrator.adapters.filelock import FileLock
 from orchestrator.errors import RefusedError
+from orchestrator.ports import Holder
 
 SINCE = 1_700_000_000.0
 
@@ -108,7 +109,7 @@ def test_tells_who_holds_one_without_taking_it(tmp_path: Path) -> None:
     first, second = lock(tmp_path), lock(tmp_path)
     assert second.holder("run r1") is None
     first.acquire(["run r1"], "ann@ops1")
-    assert (first.holder("run r1"), second.holder("run r1")) == ("ann@ops1", "ann@ops1")
+    assert first.holder("run r1") == second.holder("run r1") == Holder(owner="ann@ops1")
     first.release()
     assert first.holder("run r1") is None
     second.acquire(["run r1"], "bob@ops2")

@@ -145,6 +145,18 @@ def test_closing_and_opening_again_changes_nothing(bench: Bench) -> None:
         assert bench.read().closed is closed
 
 
+def test_a_person_works_it_by_hand(bench: Bench) -> None:
+    """The commands for a shell close it, but for the probe, and open it again: to Postfix and to us alike."""
+    client = bench.client()
+    for closed, answer in ((True, MOVING), (False, PASSED)):
+        for line in bench.driver.by_hand(closed):
+            subprocess.run(["sh", "-c", line], check=True, capture_output=True, cwd="/")
+        assert bench.read().closed is closed
+        assert bench.client().mail(PROBE).startswith(PASSED)
+        assert client.mail().startswith(answer)
+        client = bench.client()
+
+
 def test_since_is_not_before_the_settings_were_written(bench: Bench) -> None:
     """A session is certainly under the gate only when it was opened after main.cf was written."""
     written = (Path(bench.postfix.config) / "main.cf").stat().st_mtime

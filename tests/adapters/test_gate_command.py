@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import shlex
+import sqlite3
+import subprocess
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -161,6 +164,34 @@ def test_the_map_gate_is_worked_the_same_way_here_and_there(tmp_path: Path, comm
     driver = MapGateDriver("mx1", gate, commands, ["o'hara@x.example"])
     for closed in (True, True, False, False, True):
         asyncio.run(driver.set_closed(closed))
+
+
+@pytest.mark.lab
+def test_both_gates_are_worked_by_hand_the_same_way_here_and_there(
+    service: Service, tmp_path: Path, commands: CommandRunner
+) -> None:
+    """What a person types arrives as it is, through one shell or two, whatever stands in paths and addresses."""
+    policy = PolicyGateDriver("mx1", PolicyGate(driver="postfix-policy", control=service.control), commands, ["ü@x"])
+    database = MapGate(driver="postfix-map", database=str(tmp_path / "gate o'clock.sqlite"), config=str(tmp_path))
+    postfix_map.prepare(Path(database.database))
+    table = MapGateDriver("mx1", database, commands, ["o'hara@x.example"])
+    for closed in (True, False):
+        for line in (*policy.by_hand(closed), *table.by_hand(closed)):
+            subprocess.run(["sh", "-c", line], check=True, capture_output=True, cwd="/")
+        status = asyncio.run(ControlSocket(service.control, commands).ask({"do": "read"}))
+        assert (status.closed, status.spare) == (closed, ("ü@x",) if closed else ())
+        with closing(sqlite3.connect(database.database)) as connection:
+            spared = [("o'hara@x.example",)] if closed else []
+            assert connection.execute("SELECT closed FROM gate").fetchall() == [(int(closed),)]
+            assert connection.execute("SELECT sender FROM spare").fetchall() == spared
+
+
+def test_by_hand_over_ssh() -> None:
+    """The line is one word for ssh, with the port of the inventory; here it is as it stands."""
+    line = 'echo \'{"do": "open"}\' | socat -t5 stdio UNIX-CONNECT:/run/gate.sock'
+    assert LocalCommands("mx1").by_hand(line) == line
+    there = shlex.split(SshCommands("mx1", "root@mx1:2222").by_hand(line))
+    assert there == ["ssh", "-p", "2222", "root@mx1", "--", line]
 
 
 @pytest.mark.lab

@@ -297,6 +297,24 @@ def test_sees_the_changes_of_others(bench: Bench) -> None:
     assert intakes(driver)["mx1"] == Intake(weight=30)
 
 
+def by_hand(lines: Sequence[str]) -> None:
+    """A person copies each line into a shell; the switch is silent when it has obeyed."""
+    for line in lines:
+        done = subprocess.run(["sh", "-c", line], capture_output=True, text=True, check=True)
+        assert done.stdout.strip() == "", line
+
+
+def test_a_person_does_the_same_by_hand(bench: Bench) -> None:
+    """The commands for a shell bring members where they are to be, and leave what they do not name."""
+    driver = bench.driver()
+    by_hand(driver.by_hand({"mx1": 0, "mx2": 30}, {"mx2": "maint", "mx3": "drain"}))
+    away = {"mx1": Intake(weight=0), "mx2": Intake(weight=30, admin="maint"), "mx3": Intake(weight=100, admin="drain")}
+    assert intakes(driver) == away
+    by_hand(driver.by_hand({"mx1": 100, "mx2": 100}, {"mx2": "ready", "mx3": "ready"}))
+    assert intakes(driver) == dict.fromkeys(MEMBERS, Intake(weight=100))
+    assert driver.by_hand({}, {}) == []
+
+
 def test_refuses_an_unknown_member_before_it_touches_any(bench: Bench) -> None:
     """A name that the switch does not have is refused by name, and the others stay as they are."""
     driver = bench.driver()
@@ -652,3 +670,13 @@ def test_a_state_file_that_cannot_be_written_stops_the_change(haproxy: RealHapro
     with pytest.raises(UnfitError, match="no such folder"):
         asyncio.run(driver.apply({"mx1": Intake(weight=3)}))
     assert intakes(driver)["mx1"] == Intake(weight=100)
+
+
+@pytest.mark.parametrize("place", ["stats", "tcp"])
+def test_what_is_done_by_hand_outlives_a_reload(haproxy: RealHaproxy, place: str) -> None:
+    """With a state file the last command saves it, whether HAProxy is reached by a path or by host:port."""
+    socket_ = str(haproxy.stats) if place == "stats" else f"127.0.0.1:{haproxy.stats_port}"
+    driver = haproxy.driver(socket=socket_, state_file=str(haproxy.state))
+    by_hand(driver.by_hand({"mx1": 7}, {"mx1": "drain"}))
+    haproxy.reload()
+    assert intakes(driver)["mx1"] == Intake(weight=7, admin="drain")

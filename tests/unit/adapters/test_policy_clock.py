@@ -38,6 +38,10 @@ class DistantHost:
     host: str = "mx1"
     remote: bool = True
 
+    def by_hand(self, line: str) -> str:
+        """Where a person types it."""
+        return line
+
     async def run(
         self, command: Sequence[str], *, stdin: str = "", timeout: float = 10.0, accept: Collection[int] = (0,)
     ) -> str:

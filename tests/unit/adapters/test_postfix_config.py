@@ -50,6 +50,10 @@ class PlayedPostfix:
     remote: bool = False
     flushed: int = 0
 
+    def by_hand(self, line: str) -> str:
+        """Where a person types it."""
+        return line
+
     async def run(
         self, command: Sequence[str], *, stdin: str = "", timeout: float = 10.0, accept: Collection[int] = (0,)
     ) -> str:

@@ -167,6 +167,9 @@ class FakeSwitch:
     async def close(self, session: Session) -> None:
         raise AssertionError("a check must not write")
 
+    def by_hand(self, weights: Mapping[str, int], admins: Mapping[str, Admin]) -> Sequence[str]:
+        raise AssertionError("a check tells nobody what to type")
+
 
 class FakeOutside:
     """Every port that a check may use."""

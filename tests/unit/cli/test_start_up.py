@@ -14,7 +14,7 @@ from orchestrator.status import RunStatus
 
 ROOT = Path(__file__).parents[3]
 INVENTORY = ROOT / "tests" / "unit" / "load" / "inventory.yaml"
-SDKS = {"boto3", "botocore", "kubernetes", "pyinfra", "gevent", "psycopg"}
+SDKS = {"boto3", "botocore", "kubernetes", "pyinfra", "gevent", "psycopg", "prometheus_client", "opentelemetry"}
 HEAVY = SDKS | {"pydantic", "ruamel", "yaml", "structlog", "asyncio", "aiosmtplib", "ssl", "sqlite3"}
 PARTS = {f"orchestrator.{part}" for part in ("model", "load", "status", "engine", "actions", "checks", "adapters")}
 

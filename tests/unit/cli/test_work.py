@@ -12,6 +12,7 @@ import pytest
 import typer
 
 from orchestrator.cli.output import to_whom_may_be_gone
+from orchestrator.cli.ownership import locked
 from orchestrator.cli.work import work
 from orchestrator.engine.engine import Engine
 from orchestrator.errors import Fenced, JournalError, UnfitError
@@ -58,8 +59,8 @@ def test_work_that_breaks_off(
     async def broken(engine: Engine) -> RunState:
         raise trouble
 
-    with desk.journal() as journal, pytest.raises(typer.Exit) as left:
-        work(plan, RUN, journal, broken, as_json=True)
+    with desk.journal() as journal, locked(plan, RUN) as lock, pytest.raises(typer.Exit) as left:
+        work(plan, RUN, journal, broken, lock, as_json=True)
     said = capsys.readouterr()
     assert left.value.exit_code == code
     assert [part for part in told if part not in said.err] == []

@@ -172,6 +172,11 @@ class Scene:
         self.clock.later += seconds
 
     @property
+    def live(self) -> RunState:
+        """Where the engine says that the run stands, on disk or not yet."""
+        return self.engine.state if self.engine is not None else self.state
+
+    @property
     def state(self) -> RunState:
         """Where the journal says that the run stands."""
         return fold(self.journal.entries(RUN))

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 from pydantic import JsonValue
 from structlog.testing import capture_logs
 
-from orchestrator.engine.recorder import PROGRESS_EVERY, Recorder
+from orchestrator.engine.recorder import COMMIT_WITHIN, PROGRESS_EVERY, Recorder
 from orchestrator.errors import Fenced
 from orchestrator.model.journal import Entry
 from orchestrator.status import RunStatus, StepStatus
 
+from ..fakes.clock import run
 from ..fakes.journal import MemoryJournal
 
 
@@ -174,3 +177,62 @@ def test_a_log_that_breaks_too_changes_nothing(desk: Desk, monkeypatch: pytest.M
     recorder = Recorder("r1", desk.journal.take("r1"), desk.journal, desk.clock, broken)
     recorder.step_status("shift", StepStatus.FAILED, "no")
     assert desk.journal.written[-1].data["status"] == "failed"
+
+
+def test_words_share_a_write() -> None:
+    """What is said in one moment is on disk together, within COMMIT_WITHIN; then listeners hear of it."""
+    desk, seen = Desk(), list[int]()
+
+    async def work() -> None:
+        before = len(desk.journal.written)
+        for status in (StepStatus.GATING, StepStatus.DONE):
+            desk.recorder.step_status("drain", status)
+        assert (desk.recorder.step_state("drain").status, len(desk.journal.written)) == (StepStatus.DONE, before)
+        await asyncio.sleep(COMMIT_WITHIN * 1.1)
+        seen.append(len(desk.journal.written) - before)
+
+    run(work())
+    assert seen == [2]
+    assert [entry.seq for entry in desk.heard] == [entry.seq for entry in desk.journal.written]
+
+
+def test_an_intent_waits_for_the_disk() -> None:
+    """When an intent has been recorded it is on disk, with all that was said before it, and with its status."""
+    desk = Desk()
+
+    async def work() -> None:
+        desk.recorder.step_status("drain", StepStatus.GATING)
+        desk.recorder.intent("drain", {"start": {}, "to": {}}, StepStatus.CONVERGING)
+        kinds = [(entry.kind, entry.step) for entry in desk.journal.written[-3:]]
+        assert kinds == [("step", "drain"), ("intent", "drain"), ("step", "drain")]
+
+    run(work())
+
+
+def test_nothing_is_recorded_after_the_journal_has_failed() -> None:
+    """Trouble with a later write stops whoever says or asks something next; nobody hears of what was not kept."""
+    desk = Desk()
+
+    async def work() -> None:
+        desk.recorder.step_status("drain", StepStatus.GATING)
+        heard = len(desk.heard)
+        desk.journal.take("r1")
+        await asyncio.sleep(COMMIT_WITHIN * 2)
+        assert len(desk.heard) == heard
+        with pytest.raises(Fenced):
+            desk.recorder.progress("drain", "on", {})
+        with pytest.raises(Fenced):
+            desk.recorder.intent("drain", {}, StepStatus.CONVERGING)
+        with pytest.raises(Fenced):
+            desk.recorder.refresh()
+
+    run(work())
+
+
+def test_a_take_over_is_found_out_by_looking() -> None:
+    """Who only waits learns of it, too: the next word raises."""
+    desk = Desk()
+    desk.journal.take("r1")
+    desk.recorder.look()
+    with pytest.raises(Fenced, match="taken over run r1"):
+        desk.recorder.progress("shift", "waits", {})

@@ -10,7 +10,7 @@ import pytest
 
 from orchestrator.errors import Fenced
 from orchestrator.model.check import Verdict
-from orchestrator.status import RunStatus, StepStatus
+from orchestrator.status import RunState, RunStatus, StepStatus
 
 from ..fakes.judges import FakeGuards, verdict
 from .scene import Scene, StepText, back, deeds, hold, turn, verify
@@ -75,7 +75,7 @@ def test_a_signal_after_a_failure_is_not_lost() -> None:
     scene = Scene(turn("one"), verify("two", "path", needs=[]), judge={"path": "fail"})
 
     def at_failure(_: int) -> None:
-        if "two:refused" in scene.told and "run:undoing" not in scene.told:
+        if scene.live.step("two").status is StepStatus.REFUSED and not scene.live.undoing:
             scene.interrupt()
 
     assert deeds(scene.start(at_failure)).endswith("path?fail one-there?pass one=50 run:undoing run:interrupted")
@@ -130,20 +130,20 @@ class Alarm(FakeGuards):
         return False
 
 
-def breach_at_turn(number: int, *steps: StepText) -> tuple[Scene, list[str] | None]:
-    """The scene whose guards broke at one turn of the loop, and the events until then; none where it was over."""
+def breach_at_turn(number: int, *steps: StepText) -> tuple[Scene, RunState | None]:
+    """The scene whose guards broke at one turn of the loop, and where the run stood then; none where it was over."""
     alarm = Alarm()
-    scene, until = Scene(*steps, guards=alarm), list[list[str]]()
+    scene, until = Scene(*steps, guards=alarm), list[RunState]()
 
     def each_turn(turn: int) -> None:
         if turn == number and alarm.ring():
-            until.append(list(scene.told))
+            until.append(scene.live)
 
     scene.start(each_turn)
     return scene, until[0] if until else None
 
 
-def breach_at_each_turn(*steps: StepText) -> Iterator[tuple[Scene, list[str]]]:
+def breach_at_each_turn(*steps: StepText) -> Iterator[tuple[Scene, RunState]]:
     """The scene once for every turn of the loop at which its guards are on watch."""
     for number in count(1):
         scene, until = breach_at_turn(number, *steps)
@@ -176,8 +176,10 @@ def test_a_breach_at_any_moment_of_a_return() -> None:
 def test_a_breach_after_the_last_step() -> None:
     """A guard that breaks when no step is left undoes nothing, also where the last step was a hold."""
     for steps in [(turn("shift"), hold("window", until="1s")), (hold("window", until="1s"), turn("shift"))]:
-        last = f"{steps[-1]['id']}:done"
-        late = [scene.status for scene, until in breach_at_each_turn(*steps) if last in until]
+        last = str(steps[-1]["id"])
+        late = [
+            scene.status for scene, until in breach_at_each_turn(*steps) if until.step(last).status is StepStatus.DONE
+        ]
         assert late
         assert set(late) == {RunStatus.DONE}
 
@@ -185,7 +187,11 @@ def test_a_breach_after_the_last_step() -> None:
 def test_a_breach_between_two_steps() -> None:
     """Between two steps the next one decides: it would have been stopped at its gate."""
     steps = (turn("one"), turn("two", on_failure="hold"))
-    ends = {scene.status for scene, until in breach_at_each_turn(*steps) if until[-1] == "one:done"}
+    ends = {
+        scene.status
+        for scene, until in breach_at_each_turn(*steps)
+        if (until.step("one").status, until.step("two").status) == (StepStatus.DONE, StepStatus.PENDING)
+    }
     assert ends == {RunStatus.HELD}
 
 

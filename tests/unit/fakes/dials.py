@@ -8,7 +8,7 @@ import asyncio
 from collections.abc import Callable, Sequence
 from typing import ClassVar
 
-from orchestrator.actions.action import REACHED, Effect, Outcome, Watch, Waypoint
+from orchestrator.actions.action import REACHED, ByHand, Effect, Outcome, Watch, Waypoint
 from orchestrator.errors import RejectedError, UnreachableError
 from orchestrator.model.value import Value
 
@@ -106,6 +106,9 @@ class Dial:
 
     def effect(self, state: Level) -> Effect | None:
         return None
+
+    def by_hand(self, to: Level) -> ByHand | None:
+        return ByHand(f"turn {self._name} to {to.level}", [f"turn {self._name} {to.level}"])
 
     def describe(self, observed: Level, target: Level) -> Sequence[str]:
         return [] if observed == target else [f"{self._name}: {observed.level} → {target.level}"]

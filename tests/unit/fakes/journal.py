@@ -57,6 +57,9 @@ class MemoryJournal:
     def entries(self, run: str, after: int = 0) -> Sequence[Entry]:
         return [entry for entry in self.written[after:] if entry.run == run]
 
+    def durations(self, newest: int = 2_000) -> Sequence[Entry]:
+        return [entry for entry in reversed(self.written) if entry.kind == "duration"][:newest]
+
     def runs(self) -> Sequence[RunRow]:
         return list(reversed(self._runs.values()))
 

@@ -19,6 +19,7 @@ from typing import Literal
 from orchestrator.adapters.postfix_policy import GateStatus
 from orchestrator.errors import UnfitError, UnreachableError
 from orchestrator.model.traffic import (
+    Admin,
     GateReading,
     Intake,
     MemberReading,
@@ -156,6 +157,10 @@ class FakeSwitch:
             for session in self.pool.live(member)
         ]
 
+    def by_hand(self, weights: Mapping[str, int], admins: Mapping[str, Admin]) -> Sequence[str]:
+        lines = [f"weight {name} {weight}" for name, weight in weights.items()]
+        return [*lines, *(f"state {name} {admin}" for name, admin in admins.items())]
+
     async def close(self, session: Session) -> None:
         await asyncio.sleep(self.latency)
         for live in self.pool.live(session.member):
@@ -232,6 +237,9 @@ class FakeGate:
         self.closed = closed
         if not closed:
             self._turned_away.clear()
+
+    def by_hand(self, closed: bool) -> Sequence[str]:
+        return ["gate close" if closed else "gate open"]
 
     async def turn_away(self, client: str, number: int | None) -> bool:
         if not self.sees:

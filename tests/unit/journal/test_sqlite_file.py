@@ -391,3 +391,16 @@ def test_processes_that_open_a_new_journal_share_it(path: Path) -> None:
     for opened in journals:
         opened.close()
     assert sorted(found.name for found in path.parent.iterdir()) == ["fresh.sqlite", "journal.sqlite"]
+
+
+@pytest.mark.parametrize("then", ["removed", "replaced"])
+def test_a_file_that_is_gone_is_found_out(path: Path, then: str) -> None:
+    """Nothing is written into, or read from, a file that nobody will find again."""
+    with fill(path) as journal:
+        path.rename(path.with_name("elsewhere"))
+        if then == "replaced":
+            path.touch()
+        with pytest.raises(JournalError, match="removed or replaced while it was open"):
+            journal.append(progress(99))
+        with pytest.raises(JournalError, match="removed or replaced"):
+            journal.entries("r1")

@@ -44,8 +44,10 @@ World = tuple[dict[str, Intake], dict[str, bool]]
 RUN = "r1"
 SPARE = "dfw"
 CLIENTS = 8
+PEOPLE = ("ada", "bob")
+"""Two, as some steps want two different ones."""
 THINKS_FOR = 3.0
-"""Seconds that the person takes for a task."""
+"""Seconds that they take for a task."""
 
 
 class FakeLab:
@@ -134,11 +136,13 @@ class Ended:
 class Stage:
     """One run of one runbook."""
 
-    def __init__(self, loaded: LoadedRunbook, fails_at: int = 0, breach_at: float | None = None) -> None:
+    def __init__(
+        self, loaded: LoadedRunbook, fails_at: int = 0, breach_at: float | None = None, judge: Judge | None = None
+    ) -> None:
         self._loaded = loaded
         self._lab = FakeLab(lab_inventory())
         self._journal = MemoryJournal()
-        self._judge = Judge(fails_at)
+        self._judge = judge or Judge(fails_at)
         self._breach_at = breach_at
         """Seconds after which the guards find a breach."""
         self._clock = LoopClock()
@@ -161,6 +165,9 @@ class Stage:
         first = (await self._engine(plan).run()).status
         if first in undo:
             await self._engine(plan).undo("the operator asks for it")
+        return self._ended(plan, before, first)
+
+    def _ended(self, plan: Plan, before: World, first: RunStatus) -> Ended:
         state = fold(self._journal.entries(RUN))
         return Ended(
             plan,
@@ -179,9 +186,9 @@ class Stage:
 
     def _engine(self, plan: Plan) -> Engine:
         """A new owner of the run."""
-        recorder = Recorder(RUN, self._journal.take(RUN), self._journal, self._clock, self._hear)
+        self._recorder = Recorder(RUN, self._journal.take(RUN), self._journal, self._clock, self._hear)
         actions = actions_of(plan.runbook, self._lab, self._clock)
-        return Engine(plan, actions, recorder, self._judge, self._guards(plan), self._clock)
+        return Engine(plan, actions, self._recorder, self._judge, self._guards(plan), self._clock)
 
     def _guards(self, plan: Plan) -> Guards:
         if self._breach_at is not None:
@@ -214,8 +221,9 @@ class Stage:
 
     def _approve(self, step: str, *, ahead: bool) -> None:
         direction = "undo" if self._goes_back(step) else "out"
-        data: dict[str, JsonValue] = {"by": "ada", "note": "", "ahead": ahead, "direction": direction}
-        self._journal.append(Entry(run=RUN, at=0.0, epoch=0, kind="approval", step=step, data=data))
+        for who in PEOPLE:
+            data: dict[str, JsonValue] = {"by": who, "note": "", "ahead": ahead, "direction": direction}
+            self._journal.append(Entry(run=RUN, at=0.0, epoch=0, kind="approval", step=step, data=data))
 
     async def _with_clients(self, tell: Callable[[], Coroutine[object, object, T]]) -> T:
         """Let clients work for two seconds, then ``tell``; they are still at work."""

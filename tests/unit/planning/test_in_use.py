@@ -137,3 +137,17 @@ def test_a_run_of_another_version_may_be_anywhere(journal: SqliteJournal) -> Non
     assert found(journal, shift("s")) == (
         "run old (scene, planned) works on pool smtp — failover resume old, or failover undo old",
     )
+
+
+def test_one_host_of_two_pools(journal: SqliteJournal) -> None:
+    """Two runs on different pools that would close the gate of one host are kept apart, and told which host it is."""
+    text = INVENTORY.model_dump(mode="json", by_alias=True)
+    text["pools"]["relay"]["sites"] = text["pools"]["smtp"]["sites"]
+    shared = Inventory.model_validate(text)
+    record(journal, "r1", plan(drain("d", pool="relay"), inventory=shared), RunStatus.RUNNING)
+    assert runs_on_same_pools(runbook_of(drain("d")), shared, journal, StoppedClock()) == (
+        "run r1 (scene, running) works on host ord1 — failover resume r1, or failover undo r1",
+    )
+    one, other = (set(lock_names(plan(drain("d", pool=pool), inventory=shared))) for pool in ("smtp", "relay"))
+    assert one & other == {"gate at ord1:c"}
+    assert runs_on_same_pools(runbook_of(shift("s")), shared, journal, StoppedClock()) == ()

@@ -103,6 +103,9 @@ class _Switch:
     async def close(self, session: Session) -> None:
         await self._world.ask("close", f"switch {self._pool}")
 
+    def by_hand(self, weights: Mapping[str, int], admins: Mapping[str, Admin]) -> Sequence[str]:
+        raise AssertionError("planning tells nobody what to type")
+
 
 class _Gate:
     def __init__(self, world: World, host: str) -> None:
@@ -123,6 +126,9 @@ class _Gate:
     async def turn_away(self, client: str, number: int | None) -> bool:
         await self._world.ask("turn_away", f"gate {self._host}")
         return False
+
+    def by_hand(self, closed: bool) -> Sequence[str]:
+        raise AssertionError("planning tells nobody what to type")
 
 
 class _Queue:

@@ -181,3 +181,15 @@ def everything() -> Plan:
         overrides={"headroom": "Sunday night, the demand falls", "in-use": "run 0610-k3f is ours"},
         warnings=("r.yaml:4:2: no check after the shift *ever* | pipes [no-check-after-shift]",),
     )
+
+
+def usual() -> Plan:
+    """The same as ``maintenance``, after six runs of it, in a window that ends at four."""
+    past: dict[str, tuple[float, float]] = {"escape": (3.1, 4.2), "shift": (131.0, 140.0), "drain": (18.4, 31.0)}
+    steps = tuple(
+        one.model_copy(update={"expected": past[one.id][0], "overdue": past[one.id][1], "past": 6})
+        if one.id in past
+        else one
+        for one in maintenance().steps
+    )
+    return maintenance().model_copy(update={"steps": steps, "window_ends": story.BEGIN + 7200})

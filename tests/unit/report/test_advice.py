@@ -56,27 +56,27 @@ def closing_again() -> Story:
 
 def test_a_return_of_a_persons_work_is_approved_by_the_name_of_its_part() -> None:
     """While the undo of a manual step is asked for as a return, the command that says it is done is told."""
-    assert commands(opening()) == [f"failover approve {story.RUN} open.defer"]
+    assert commands(opening()) == [f"failover approve {story.RUN} open.defer", f"failover abort {story.RUN}"]
     assert "Held: open.defer waits for approval." in plain(summary(PLAN, opening().entries, story.RUN))
 
 
 def test_a_return_of_a_persons_work_waits_for_as_many_people_as_the_return() -> None:
     """With one of two approvals it still waits; with both nothing more is asked of a person."""
     one = opening().approve("open.defer", "ada")
-    assert commands(one) == [f"failover approve {story.RUN} open.defer"]
+    assert commands(one)[:-1] == [f"failover approve {story.RUN} open.defer"]
     both = one.approve("open.defer", "bob")
     assert not any("approve" in command for command in commands(both))
 
 
 def test_a_return_that_is_taken_back_asks_for_the_work_again() -> None:
     """When a return of a manual step goes back itself, the command that says so is told, too."""
-    assert commands(closing_again()) == [f"failover approve {story.RUN} open.defer"]
+    assert commands(closing_again())[:-1] == [f"failover approve {story.RUN} open.defer"]
 
 
 def test_other_parts_of_a_return_ask_nobody_while_they_work() -> None:
     """A part that takes back no person's work asks before it begins, where it is the first, and never after."""
     gating = deferred().step("open.work", "gating").run("held", "open.work waits for the approval of 2 people")
-    assert commands(gating) == [f"failover approve {story.RUN} open.work"]
+    assert commands(gating)[:-1] == [f"failover approve {story.RUN} open.work"]
     working = gating.approve("open.work", "ada").approve("open.work", "bob").run("running")
     assert commands(working.towards("open.work", "", "back").run("held", "a gate")) == [
         f"failover resume {story.RUN}",

@@ -30,6 +30,7 @@ RUNS: dict[str, Callable[[], Story]] = {
 PLANS: dict[str, Callable[[], Plan]] = {
     "plan": plans.maintenance,
     "plan-unforeseen": story.plan,
+    "plan-usual": plans.usual,
     "plan-everything": plans.everything,
 }
 

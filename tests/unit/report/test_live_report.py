@@ -117,6 +117,24 @@ def test_time_stands_still_when_the_run_is_over() -> None:
     assert plain(run_tree(account, told.at)) == plain(run_tree(account, told.at + 9999))
 
 
+def pictured(*notes: str) -> str:
+    """The last picture of a drain, after these notes."""
+    sink = io.StringIO()
+    with LiveReport(
+        story.plan(), Console(file=sink, width=80, _environ={}), HandClock(), story.draining().entries
+    ) as it:
+        for note in notes:
+            it.note(note)
+    return sink.getvalue()
+
+
+def test_what_the_journal_does_not_tell_stands_below() -> None:
+    """A note stands below the tree until it is said anew, its command on a line of its own; an empty one is nothing."""
+    command = "failover resume 0610-k3f"
+    assert pictured("somebody does", f"nobody does:\n{command}") == f"{pictured()}\n\nnobody does:\n  {command}"
+    assert pictured("somebody does", "") == pictured()
+
+
 def test_markup_in_a_reason_is_only_text() -> None:
     """Square brackets in a reason are shown as they are."""
     told = story.escaped().step("shift", "gating").step("shift", "failed", reason="[red]no[/red] route")

@@ -58,6 +58,8 @@ def test_what_the_language_has_is_there() -> None:
         "people": ["reboot"],
         "with_people": 3612.0,
         "unknown": [],
+        "window_ends": None,
+        "begin_by": None,
     }
 
 

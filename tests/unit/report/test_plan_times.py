@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from orchestrator.model.plan import Plan
+from orchestrator.report.plan_record import plan_record
+from orchestrator.report.plan_text import plan_text
 from orchestrator.report.plan_times import plan_times, times_lines
+from orchestrator.report.plan_words import takes_text
 
 from . import plans, story
 
@@ -60,3 +63,25 @@ def test_nothing_is_said_of_what_is_not_known() -> None:
     steps = tuple(step for step in story.plan().steps if step.step.do == "smtp.drain")
     plan = story.plan().model_copy(update={"steps": steps})
     assert words(plan) == {"at most": "no limit (drain)"}
+
+
+def test_by_when_a_run_must_begin() -> None:
+    """An end that was given says by when to begin, without the time of people, and by when to begin an undo."""
+    plan = plans.maintenance().model_copy(update={"window_ends": story.BEGIN + 7200})
+    assert words(plan)["window ends"] == (
+        "2026-06-10 16:00 UTC: begin by 15:55:00, earlier by the time that people take (window); "
+        "begin an undo (~4s) by 15:59:56"
+    )
+    assert "window" not in words(plan), "the runbook states none"
+    record = plan_record(plan)["times"]
+    assert isinstance(record, dict)
+    assert (record["window_ends"], record["begin_by"]) == ("2026-06-10T16:00:00.000Z", "2026-06-10T15:55:00.300Z")
+
+
+def test_what_is_usual_is_told_as_that() -> None:
+    """A time that past runs tell names them; short ones are told too, as they were measured."""
+    step = plans.maintenance().steps[0]
+    assert takes_text(step) == "~2.7s, at most 1m"
+    usual = step.model_copy(update={"expected": 0.4, "past": 6})
+    assert takes_text(usual) == "usually 0.4s (p75 of 6 runs), at most 1m"
+    assert "usually 0.4s (p75 of 6 runs)" in plan_text(plans.maintenance().model_copy(update={"steps": (usual,)}))

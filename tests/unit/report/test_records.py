@@ -17,12 +17,12 @@ def test_a_run_record_has_its_keys() -> None:
     record = json.loads(json_line(run_record(story.plan(), story.row("done"), story.done().entries)))
     assert list(record) == [
         "run", "runbook", "parameters", "checksum", "overrides", "status", "reason", "began", "ended", "seconds",
-        "steps", "guards", "next",
+        "window_ends", "undo_seconds", "undo_paced_seconds", "latest_undo", "overdue", "steps", "guards", "next",
     ]  # fmt: skip
     step = record["steps"][1]
     assert list(step) == [
-        "id", "do", "returns", "instead_of", "status", "reason", "attempt", "began", "seconds", "progress", "numbers",
-        "approved_by", "verdicts",
+        "id", "do", "returns", "instead_of", "status", "reason", "attempt", "began", "seconds", "expected",
+        "overdue_after", "past", "progress", "numbers", "approved_by", "verdicts",
     ]  # fmt: skip
     assert list(step["verdicts"][0]) == [
         "at", "gate", "check", "judgement", "reason", "samples", "metrics", "waypoint", "attempt",

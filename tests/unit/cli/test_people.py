@@ -1,0 +1,72 @@
+"""``failover abort``: said from another terminal, heard by whoever works on the run, done here where nobody does."""
+
+from __future__ import annotations
+
+import subprocess
+import time
+
+import pytest
+
+from orchestrator.status import RunStatus
+
+from ..engine.scene import hold
+from .desk import RUN, Desk
+
+
+def wait_for(desk: Desk, status: RunStatus) -> None:
+    """Until the run stands there."""
+    for _ in range(400):
+        if desk.stands().status is status:
+            return
+        time.sleep(0.05)
+    raise AssertionError(f"it is {desk.stands().status}")
+
+
+def ended(process: subprocess.Popen[str]) -> tuple[int, str]:
+    """How a command ended, and what it printed."""
+    out, _ = process.communicate(timeout=30)
+    return process.returncode, out
+
+
+@pytest.mark.parametrize(("arguments", "status"), [((), RunStatus.UNDONE), (("--hold",), RunStatus.HELD)])
+def test_the_owner_hears_it(desk: Desk, arguments: tuple[str, ...], status: RunStatus) -> None:
+    """A run that waits in one terminal ends, or is held, when it is aborted in another."""
+    desk.has_run(RunStatus.RUNNING, steps=[hold("window")])
+    owner = desk.start("resume", RUN)
+    try:
+        wait_for(desk, RunStatus.HELD)
+        said = desk.failover("abort", RUN, "--note", "the provider called", *arguments)
+        assert (said.exit_code, f"failover status {RUN} --watch" in said.stdout) == (0, True), said.stderr
+        code, out = ended(owner)
+    finally:
+        owner.kill()
+    state = desk.stands()
+    assert (state.status, "the provider called" in state.reason) == (status, True)
+    assert (code, "the provider called" in out) == (3 if status is RunStatus.UNDONE else 5, True)
+
+
+def test_where_nobody_works_it_is_done_here(desk: Desk) -> None:
+    """A run whose owner is gone goes back by the command itself."""
+    desk.has_run(RunStatus.RUNNING)
+    said = desk.failover("abort", RUN)
+    assert desk.stands().status is RunStatus.REFUSED, said.stderr
+    assert desk.stands().reason.startswith("aborted by ")
+
+
+@pytest.mark.parametrize(
+    ("statuses", "why"),
+    [
+        ((), "it has not begun"),
+        ((RunStatus.RUNNING, RunStatus.DONE), "it is done"),
+        ((RunStatus.RUNNING, RunStatus.UNDOING), "it is going back already"),
+        ((RunStatus.RUNNING, RunStatus.UNDOING, RunStatus.UNDONE), "it is undone"),
+        ((RunStatus.RUNNING, RunStatus.STUCK), "it is stuck"),
+    ],
+)
+def test_what_has_nothing_to_stop_is_refused(desk: Desk, statuses: tuple[RunStatus, ...], why: str) -> None:
+    """One clear error, nothing journalled."""
+    desk.has_run(*statuses)
+    before = desk.stands()
+    said = desk.failover("abort", RUN)
+    assert (said.exit_code, f"cannot abort {RUN}: {why}" in said.stderr) == (1, True)
+    assert desk.stands() == before
