@@ -92,6 +92,8 @@ def main() -> None:
     project = Path(__file__).parents[1]
     print("\nThe command line against its two libraries alone (aims: help < 1.5, lint < 3)")
     subprocess.run([sys.executable, "-m", "benchmarks.start_up"], cwd=project, check=True)
+    print("\nRuns of steps that do nothing: the engine with its journal, full sync, against bare SQLite commits")
+    subprocess.run([sys.executable, "-m", "benchmarks.engine"], cwd=project, check=True)
     move = [sys.executable, str(Path(__file__).with_name("move.py")), "--rounds", "1"]
     print("\nA site emptied and brought back under live mail; the drain against the longest transaction in flight")
     subprocess.run([*move, "pause=1s", "observe=3s"], check=True)

@@ -207,6 +207,8 @@ class Holder(Value):
     """What it said of itself."""
     silent: float | None = None
     """Seconds since its last sign of life, once its lease is over; None while it lives."""
+    since: float | None = None
+    """Unix time at which it took it; None where that cannot be said."""
 
     def __str__(self) -> str:
         if self.silent is None:

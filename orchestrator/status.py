@@ -178,7 +178,7 @@ class RunState:
     abort: Literal["", "undo", "hold"] = ""
     """What a person wants, unanswered so far."""
     aborts: int = 0
-    """How often that was asked for; the second time means at once."""
+    """How often that same wish was said; the second time means at once."""
     aborted_by: str = ""
     """Who, and their note."""
     began: float | None = None
@@ -207,6 +207,7 @@ def _after(run: RunState, entry: Entry) -> RunState:
     elif entry.kind == "abort":
         update |= _aborted(run, entry)
     elif entry.step:
+        update["answered"] = run.answered and (run.status is not RunStatus.RUNNING or entry.kind != "step")
         update["steps"] = {**run.steps, entry.step: _step_after(run.step(entry.step), entry, run.entries + 1)}
         if entry.kind == "intent" and entry.step not in run.touched:
             update["touched"] = (*run.touched, entry.step)
@@ -218,7 +219,8 @@ def _run_after(run: RunState, entry: Entry) -> dict[str, Any]:
     reason = str(entry.data.get("reason", ""))
     undoing = status is RunStatus.UNDOING or (run.undoing and status is not RunStatus.RUNNING)
     why = reason if status is RunStatus.UNDOING else run.undoing_because
-    answered = bool(entry.data.get("answered"))
+    # A resumed run has answered for what failed before until one of its steps begins.
+    answered = bool(entry.data.get("answered")) or (run.answered and status is RunStatus.RUNNING)
     paced = bool(entry.data.get("paced")) if status is RunStatus.UNDOING else run.paced
     update: dict[str, Any] = {
         "status": status,
@@ -229,7 +231,7 @@ def _run_after(run: RunState, entry: Entry) -> dict[str, Any]:
         "paced": paced and undoing,
         "began": entry.at if run.began is None else run.began,
     }
-    if answered or status in _ANSWERS_ABORT:
+    if entry.data.get("answered") or status in _ANSWERS_ABORT:
         update |= {"abort": "", "aborts": 0, "aborted_by": ""}
     return update
 
@@ -238,9 +240,12 @@ def _aborted(run: RunState, entry: Entry) -> dict[str, Any]:
     """A person wants it to stop; what is over, or goes back already, has nothing to stop."""
     if run.undoing or run.status in _ANSWERS_ABORT:
         return {}
-    note = f": {entry.data['note']}" if entry.data.get("note") else ""
     then = "hold" if entry.data.get("then") == "hold" else "undo"
-    return {"abort": then, "aborts": run.aborts + 1, "aborted_by": f"{entry.data.get('by', '')}{note}"}
+    if (run.abort, then) == ("undo", "hold"):
+        return {}  # who wants it back was told that it goes back
+    note = f": {entry.data['note']}" if entry.data.get("note") else ""
+    times = run.aborts + 1 if then == run.abort else 1
+    return {"abort": then, "aborts": times, "aborted_by": f"{entry.data.get('by', '')}{note}"}
 
 
 def _step_after(step: StepState, entry: Entry, turn: int) -> StepState:

@@ -6,6 +6,7 @@ A real run, a resumed run and a test are the same engine; they differ in the obj
 from __future__ import annotations
 
 import os
+import shlex
 import stat
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cache
@@ -33,6 +34,7 @@ from orchestrator.engine.remaining import ManualWork, to_undo
 from orchestrator.engine.remaining import by_hand as work_by_hand
 from orchestrator.errors import RefusedError, UnfitError
 from orchestrator.journal.sqlite import SqliteJournal
+from orchestrator.journal.sqlite_file import is_missing
 from orchestrator.model.inventory import Inventory, PolicyGate
 from orchestrator.model.journal import Entry
 from orchestrator.model.plan import Plan, PlanRule
@@ -66,9 +68,40 @@ def state_folder() -> Path:
     return Path(override).absolute() if override else Path(platformdirs.user_state_path("failover"))
 
 
+def own_journal() -> Path:
+    """The file of this machine's own journal."""
+    return state_folder() / "journal.sqlite"
+
+
 def open_journal(path: Path | None) -> SqliteJournal:
-    """The journal in the file at ``path``, or this machine's own."""
-    return SqliteJournal(path or state_folder() / "journal.sqlite")
+    """The journal that is in the file at ``path`` already, or this machine's own.
+
+    Raises:
+        JournalError: there is none, or it cannot be opened.
+    """
+    return SqliteJournal.existing(path or own_journal())
+
+
+def find_journal(path: Path | None) -> SqliteJournal | None:
+    """As ``open_journal``; None where this machine has no journal of its own yet."""
+    return None if path is None and is_missing(own_journal()) else open_journal(path)
+
+
+def make_journal(path: Path | None) -> SqliteJournal:
+    """As ``open_journal``, but the journal is made where it is missing: for commands that begin a run in it."""
+    return SqliteJournal(path or own_journal())
+
+
+def typed_run(journal: SqliteJournal, run: str) -> str:
+    """A run of the journal as it is typed behind a command: ``RUN``, or ``RUN --journal FILE``, for a shell."""
+    return run + typed_journal(journal)
+
+
+def typed_journal(journal: SqliteJournal) -> str:
+    """What a command must have behind it to mean this journal: nothing where it is this machine's own."""
+    if journal.path.resolve() == own_journal().resolve():
+        return ""
+    return f" --journal {shlex.quote(str(journal.path.absolute()))}"
 
 
 def open_lock(clock: Clock) -> Lock:
@@ -191,11 +224,12 @@ def lock_names(plan: Plan) -> Sequence[str]:
 
 
 def runs_on_same_pools(
-    runbook: Runbook, inventory: Inventory, journal: Journal, clock: Clock, but: str | None = None
+    runbook: Runbook, inventory: Inventory, journal: SqliteJournal | None, clock: Clock, but: str | None = None
 ) -> tuple[str, ...]:
     """Who else works on the runbook's pools and hosts, a line each: runs that are not over, and whoever holds one.
 
-    Runs of another journal are only seen while somebody works on them. The run ``but`` does not count.
+    Runs of another journal are only seen while somebody works on them; without a ``journal``, where there is none yet,
+    so are all. The run ``but`` does not count.
 
     Raises:
         RefusedError: the locks cannot be looked at.
@@ -203,19 +237,21 @@ def runs_on_same_pools(
     places, lock = _targets_by_place(runbook, inventory), open_lock(clock)
     holders = {place: lock.holder(place) for place in places}  # before the journal: a run may end in between
     lines, known = [], {but}
-    for row in journal.runs():
+    option = typed_journal(journal) if journal is not None else ""
+    for row in journal.runs() if journal is not None else ():
         if row.run == but or row.status in _OVER:
             continue
         shared = _shared(row, places)
         if not shared:
             continue
         known.add(row.run)
+        typed = row.run + option
         where = f"works on {', '.join(shared)}"
         if owner := lock.holder(f"run {row.run}"):
-            lines.append(f"{owner.owner}, {row.runbook}, {where} now — {_how_to_get_rid_of(owner, row.run)}")
+            lines.append(f"{owner.owner}, {row.runbook}, {where} now — {_how_to_get_rid_of(owner, typed)}")
         else:
             what = f"run {row.run} ({row.runbook}, {row.status}) {where}"
-            lines.append(f"{what} — failover resume {row.run}, or failover undo {row.run}")
+            lines.append(f"{what} — failover resume {typed}, or failover undo {typed}")
     strangers: dict[str, list[str]] = {}
     for place, holder in holders.items():
         if holder and not any(holder.owner.startswith(f"run {run} ") for run in known):

@@ -215,9 +215,8 @@ class SmtpDrain:
             for name, admin in members.items()
             if now[name].intake.admin != admin
         }
-        if changes:
-            watch.fence()
-            await self._switch.apply(changes)
+        watch.fence()
+        await self._switch.apply(changes)  # also without a difference: see ``TrafficShift.converge``
 
     async def _set_gates(self, closed: Mapping[str, bool], watch: Watch) -> None:
         """Write to the gates that are not so yet; an open one may still turn single clients away."""

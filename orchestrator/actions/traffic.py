@@ -111,9 +111,9 @@ class TrafficShift:
             site, other = self._arguments.from_, self._arguments.to
             reason = f"no member of {site} or {other} that is in service now would have weight — set one to ready"
             return Outcome(reached=False, reason=f"cannot shift traffic: {reason}")
-        if changes := {name: then.members[name] for name in self._differing(now, then)}:
-            watch.fence()
-            await self._switch.apply(changes)
+        watch.fence()
+        # Also without a difference: whoever was killed here may not have made the last one outlive a reload.
+        await self._switch.apply({name: then.members[name] for name in self._differing(now, then)})
         watch.progress(self._summary(then), **self._site_shares(then))
         return REACHED
 

@@ -5,17 +5,18 @@ A file's content tells who the owner is, and when it last gave a sign of life; i
 are never removed: a lock on a removed file would not keep out whoever creates the name anew.
 
 An owner that is alive and yet does nothing (stopped, or hung) keeps its locks. Once its *lease* has run out, which it
-renews as long as it works, ``take_over`` ends it.
+renews as long as it works, ``take_over`` ends it. One that works and cannot write its lease is left alone.
 """
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import json
 import os
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -28,7 +29,12 @@ from orchestrator.ports import Clock, Holder
 LEASE: Final = 20.0
 """Seconds without a sign of life after which an owner may be ended. Longer than a disk takes to answer a write."""
 
+_NO_ROOM: Final = (errno.ENOSPC, errno.EDQUOT)
+_NO_RIGHT: Final = (errno.EACCES, errno.EPERM, errno.EROFS)
+_NO_FOLDER: Final = (errno.EEXIST, errno.ENOTDIR)
+
 _TRIES: Final = 3
+_TRIES_TO_READ: Final = 50
 _PAUSE: Final = 0.01
 """Seconds between two tries to take a lock: ``holder`` of another process has it for microseconds."""
 
@@ -41,6 +47,8 @@ class _Content(NamedTuple):
 
     owner: str
     held: str
+    since: float | None = None
+    """Unix time at which it was taken."""
     renewed: float | None = None
     """Monotonic time of its last sign of life."""
     pid: int | None = None
@@ -74,9 +82,7 @@ class FileLock:
                 self._sign(file)
         except OSError as error:
             _let_go(taken)
-            raise RefusedError(
-                f"cannot lock in {self._folder}: {error.strerror}", remedy="make the folder writable for this user"
-            ) from error
+            raise RefusedError(f"cannot lock in {self._folder}: {error.strerror}", remedy=_remedy(error)) from error
         except RefusedError:
             _let_go(taken)
             raise
@@ -91,7 +97,7 @@ class FileLock:
         """End the process that holds ``name``, and say what it was; None when nobody holds it.
 
         Raises:
-            RefusedError: it has given a sign of life within its lease, or it cannot be ended.
+            RefusedError: it has given a sign of life within its lease, it works nevertheless, or it cannot be ended.
         """
         with self._looked_at(name) as found:
             if found is None:
@@ -106,6 +112,12 @@ class FileLock:
                 raise RefusedError(
                     f"cannot take {name} over: {holder.owner} lives, its last sign of life was {silent:.0f} s ago",
                     remedy=f"stop it with SIGTERM, or wait: after {LEASE:g} s without one it may be ended",
+                )
+            if eviction.is_working(holder.pid, holder.ticks):
+                raise RefusedError(
+                    f"cannot take {name} over: {holder.owner} works, though its last sign of life in {self._folder} "
+                    f"was {silent:.0f} s ago",
+                    remedy="see that there is room and that it can be written, or stop the process with SIGTERM",
                 )
             eviction.end(holder.pid, holder.ticks, lambda: (self._silence(_content(file)) or 0.0) >= LEASE)
             return holder.owner
@@ -138,13 +150,14 @@ class FileLock:
                 remedy="make the folder readable for this user",
             ) from error
         try:
-            yield (file, _content(file)) if _is_held(file) else None
+            yield (file, _signed(file)) if _is_held(file) else None
         finally:
             os.close(file)
 
     def _seen(self, holder: _Content) -> Holder:
         silent = self._silence(holder)
-        return Holder(owner=holder.owner, silent=None if silent is None or silent < LEASE else silent)
+        silent = None if silent is None or silent < LEASE else silent
+        return Holder(owner=holder.owner, silent=silent, since=holder.since)
 
     def _silence(self, holder: _Content) -> float | None:
         """Seconds since its last sign of life, on the clock that all processes of a machine share."""
@@ -161,12 +174,14 @@ class FileLock:
         return self._folder / f"{quote(name, safe='')}.lock"
 
     def _take(self, name: str) -> int:
-        self._folder.mkdir(parents=True, exist_ok=True)
+        for folder in (*reversed(self._folder.parents), self._folder):
+            if not folder.is_dir():
+                folder.mkdir(mode=0o700, exist_ok=True)  # the journal may come to lie in one of them
         file = os.open(self._path(name), os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644)
         try:
             if _is_taken(file):
                 return file
-            holder = _content(file)
+            holder = _signed(file)
         except OSError:
             os.close(file)
             raise
@@ -193,8 +208,19 @@ def _is_taken(file: int) -> bool:
 
 def _let_go(files: dict[str, int]) -> None:
     for file in files.values():
-        os.ftruncate(file, 0)  # so that the next reader is not told an owner of long ago
+        with suppress(OSError):  # the disk that did not let us in
+            os.ftruncate(file, 0)  # so that the next reader is not told an owner of long ago
         os.close(file)
+
+
+def _remedy(error: OSError) -> str:
+    if error.errno in _NO_ROOM:
+        return "free space there, then try again"
+    if error.errno in _NO_RIGHT:
+        return "make the folder writable for this user"
+    if error.errno in _NO_FOLDER:
+        return "move the file away that is where a folder must be"
+    return "mend that, then try again"
 
 
 def _is_held(file: int) -> bool:
@@ -207,14 +233,25 @@ def _is_held(file: int) -> bool:
     return False
 
 
+def _signed(file: int) -> _Content:
+    """As ``_content``, of a lock that is held: whoever took it a moment ago is waited for, until they have signed."""
+    for _ in range(_TRIES_TO_READ):
+        holder = _content(file)
+        if holder.pid is not None and eviction.began(holder.pid) == holder.ticks:
+            break
+        time.sleep(_PAUSE)
+    return holder
+
+
 def _content(file: int) -> _Content:
     """Who holds the lock, as far as the file tells: between taking and writing it is empty."""
     try:
         content = json.loads(os.pread(file, 4096, 0))
-        since = datetime.fromtimestamp(content["since"], tz=UTC)
+        since = float(content["since"])
         return _Content(
             owner=str(content["owner"]),
-            held=f"held it since {since:%Y-%m-%d %H:%M:%S} UTC",
+            held=f"held it since {datetime.fromtimestamp(since, tz=UTC):%Y-%m-%d %H:%M:%S} UTC",
+            since=since,
             renewed=float(content["renewed"]) if "renewed" in content else None,
             pid=int(content["pid"]) if "pid" in content else None,
             ticks=content.get("ticks"),

@@ -145,6 +145,7 @@ class GuardKeeper:
         self._gatekeeper = gatekeeper
         self._outside = outside
         self._clock = clock
+        self._held: set[str] = set()
 
     async def examine(self, guard: WatchedGuard) -> Verdict:
         """Look at one guard now; a check guard takes its check's own time."""
@@ -167,6 +168,7 @@ class GuardKeeper:
         A breach is a fail, or unknown twice in a row. Guards are watched side by side, so that a slow check does
         not delay the look at the capacity.
         """
+        self._held.clear()
         try:
             async with asyncio.TaskGroup() as group:
                 for guard in self._guards:
@@ -174,10 +176,16 @@ class GuardKeeper:
         except BaseExceptionGroup as raised:
             raise raised.exceptions[0] from None  # what ``on_breach`` raises, the caller expects as it is
 
+    def has_held(self, guard: str) -> bool:
+        """Whether the guard of that name has passed since the watch began."""
+        return guard in self._held
+
     async def _watch_one(self, guard: WatchedGuard, on_breach: Callable[[Verdict], None]) -> None:
         blind = 0
         while True:
             verdict = await self.examine(guard)
+            if verdict.passed:
+                self._held.add(name_of(guard))
             blind = blind + 1 if verdict.judgement is Judgement.UNKNOWN else 0
             if verdict.judgement is Judgement.FAIL or blind >= UNKNOWN_IN_A_ROW:
                 on_breach(verdict)

@@ -14,15 +14,16 @@ if TYPE_CHECKING:
     from orchestrator.report.records import Record
 
 
-def whole_record(plan: Plan, row: RunRow, entries: Sequence[Entry], owner: str | None) -> Record:
-    """The run for machines; ``by_hand`` is null where it cannot be said."""
+def whole_record(plan: Plan, row: RunRow, entries: Sequence[Entry], owner: str | None, typed: str) -> Record:
+    """The run for machines, ``typed`` so in its commands; ``by_hand`` is null where it cannot be said."""
     from orchestrator.adapters.clock import SystemClock
     from orchestrator.report.by_hand import by_hand_record
     from orchestrator.report.records import run_record
     from orchestrator.status import fold
     from orchestrator.wiring import by_hand
 
-    record: Record = {**run_record(plan, row, entries, SystemClock().now()), "owner": owner, "by_hand": None}
+    told = run_record(plan, row, entries, SystemClock().now(), typed)
+    record: Record = {**told, "owner": owner, "by_hand": None}
     try:
         record["by_hand"] = by_hand_record(by_hand(plan, fold(entries)))
     except FailoverError:
@@ -30,10 +31,11 @@ def whole_record(plan: Plan, row: RunRow, entries: Sequence[Entry], owner: str |
     return record
 
 
-def show_by_hand(plan: Plan, run: str, entries: Sequence[Entry], owner: str | None, *, unasked: bool = False) -> None:
+def show_by_hand(plan: Plan, typed: str, entries: Sequence[Entry], owner: str | None, *, unasked: bool = False) -> None:
     """Print what a person would do to take back what is left of the run; ``unasked`` only where it is stuck.
 
-    It is no part of the page above it: a command is never cut to the width of the terminal.
+    ``typed`` is the run as it is typed in a command. It is no part of the page above it: a command is never cut to the
+    width of the terminal.
     """
     from orchestrator.report.by_hand import by_hand_text
     from orchestrator.status import RunStatus, fold
@@ -43,7 +45,7 @@ def show_by_hand(plan: Plan, run: str, entries: Sequence[Entry], owner: str | No
     if unasked and state.status is not RunStatus.STUCK:
         return
     try:
-        text = by_hand_text(by_hand(plan, state), run, owner)
+        text = by_hand_text(by_hand(plan, state), typed, owner)
     except FailoverError as error:
         text = str(error)
     print(f"\n{text}")

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
-import shlex
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final
 
@@ -81,18 +81,17 @@ def import_run(
     brought up to date, so the same file can be taken in twice; one that went on here and there in different ways is
     refused. The run can then be resumed or undone here, once nothing works on it there any more.
     """
-    from orchestrator.wiring import open_journal, read_plan
+    from orchestrator.wiring import make_journal, read_plan, typed_run
 
     copy = _read(file)
     run = copy.header.run
     read_plan(copy.header.plan, run)  # what could not be gone on with is better not taken in
-    if owner := owner_of(run):
-        raise RefusedError(f"cannot import run {run}: {owner} works on it here", remedy="wait until it is over")
-    with open_journal(journal) as record:
+    with _kept_from_others(run), make_journal(journal) as record:
         done = record.restore(copy)
+        typed = typed_run(record, run)
     print(_taken_in(copy, done))
     if copy.status not in OVER:
-        _warn(copy, journal)
+        _warn(copy, typed)
 
 
 def _lines(record: SqliteJournal, run: str, owner: str | None) -> list[str]:
@@ -118,6 +117,26 @@ def _read(file: Path) -> Copy:
         raise InputError([Problem(why, "check its path", file=str(file))]) from error
 
 
+@contextmanager
+def _kept_from_others(run: str) -> Iterator[None]:
+    """Nobody can begin to work on the run while the block lasts: the new epoch would fence them in mid-change.
+
+    Raises:
+        RefusedError: somebody works on it.
+    """
+    from orchestrator.adapters.clock import SystemClock
+    from orchestrator.wiring import open_lock
+
+    if owner := owner_of(run):
+        raise RefusedError(f"cannot import run {run}: {owner} works on it here", remedy="wait until it is over")
+    lock = open_lock(SystemClock())
+    lock.acquire([f"run {run}"], f"the import of run {run} by {who()} (process {os.getpid()})")
+    try:
+        yield
+    finally:
+        lock.release()
+
+
 def _taken_in(copy: Copy, done: Restored) -> str:
     from datetime import UTC, datetime
 
@@ -130,14 +149,16 @@ def _taken_in(copy: Copy, done: Restored) -> str:
     return f"{it.run}: {what}, {amount} ({copy.status}), as {it.exported.by} exported it at {at}"
 
 
-def _warn(copy: Copy, journal: Path | None) -> None:
-    """Say what two orchestrators on one run would be, of which no lock of one machine can keep the other away."""
+def _warn(copy: Copy, typed: str) -> None:
+    """Say what two orchestrators on one run would be, of which no lock of one machine can keep the other away.
+
+    ``typed`` is the run here as it is typed in a command.
+    """
     it = copy.header
     if it.exported.owner:
         print(f"it was worked on when this copy was made, by {it.exported.owner}: what was done since is not in it")
-    where = f" --journal {shlex.quote(str(journal))}" if journal else ""
     print(f"resume it here only when nothing works on it at {it.exported.host} any more:")
-    print(f"  failover resume {it.run}{where}")
+    print(f"  failover resume {typed}")
 
 
 def _write(target: Path, lines: Iterable[str]) -> None:

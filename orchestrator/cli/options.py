@@ -43,13 +43,20 @@ WindowEnds = Annotated[
     str | None,
     typer.Option(
         "--window-ends",
-        help="By when all must be over: 04:00, 2h, or 2026-11-23T04:00:00Z. Shown with the latest moment for an undo.",
+        help="By when all must be over: 04:00 (this machine's local time), 2h (from now), or 2026-11-23T04:00:00Z. "
+        "Shown with the latest moment for an undo.",
         metavar="WHEN",
     ),
 ]
 JournalFile = Annotated[
     Path | None,
-    typer.Option("--journal", help="Another journal than this machine's own.", metavar="FILE", readable=False),
+    typer.Option(
+        "--journal",
+        help="Another journal than this machine's own, which is journal.sqlite in the folder FAILOVER_STATE, else in "
+        "failover in XDG_STATE_HOME (~/.local/state).",
+        metavar="FILE",
+        readable=False,
+    ),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="For machines: JSON on standard output.")]
 RunName = Annotated[str, typer.Argument(help="The run's name, or an unambiguous beginning of it.", metavar="RUN")]
@@ -57,7 +64,7 @@ TakeOver = Annotated[
     bool,
     typer.Option(
         "--take-over",
-        help="End the process that works on the run, when it gives no sign of life any more, and go on in its place; "
-        "refused while it lives.",
+        help="End the process that works on the run, when it has given no sign of life for 20 seconds, and go on in "
+        "its place; refused while it lives.",
     ),
 ]

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sys
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -26,8 +28,8 @@ from orchestrator.cli.output import REFUSED, answers_errors
 from orchestrator.errors import InputError, PlanRefusedError, Problem
 
 if TYPE_CHECKING:
+    from orchestrator.journal.sqlite import SqliteJournal
     from orchestrator.model.plan import Plan, PlanRule
-    from orchestrator.ports import Journal
 
 
 class Format(StrEnum):
@@ -66,9 +68,9 @@ def plan(
     from orchestrator.report.plan_record import plan_record
     from orchestrator.report.plan_words import has_changes
     from orchestrator.report.records import json_line
-    from orchestrator.wiring import open_journal
+    from orchestrator.wiring import find_journal
 
-    with open_journal(journal) as record:
+    with find_journal(journal) or nullcontext() as record:
         loaded, overrides, ends = load(runbook, inventory, param), overrides_of(override or []), end_of(window_ends)
         try:
             made = make_plan(loaded, overrides, record, ends)
@@ -94,16 +96,17 @@ def plan(
 
 def show_plan(made: Plan) -> None:
     """Print a plan for people."""
-    from orchestrator.report.plan_text import plan_text
+    from orchestrator.report.plan_text import WIDTH, plan_text
 
-    colour = sys.stdout.isatty() and "NO_COLOR" not in os.environ
-    print(plan_text(made, colour=colour))
+    screen = sys.stdout.isatty()
+    width = min(WIDTH, shutil.get_terminal_size().columns) if screen else WIDTH
+    print(plan_text(made, colour=screen and "NO_COLOR" not in os.environ, width=width))
 
 
 def make_plan(
-    loaded: Loaded, overrides: Mapping[PlanRule, str], journal: Journal, window_ends: float | None = None
+    loaded: Loaded, overrides: Mapping[PlanRule, str], journal: SqliteJournal | None, window_ends: float | None = None
 ) -> Plan:
-    """Observe and plan; ``window_ends`` is the Unix time by which all must be over.
+    """Observe and plan; ``window_ends`` is the Unix time by which all must be over. There may be no ``journal`` yet.
 
     Raises:
         PlanRefusedError: it must not be run.
@@ -122,7 +125,7 @@ def make_plan(
         overrides=overrides,
         in_use=in_use,
         warnings=loaded.warnings,
-        durations=journal.durations(),
+        durations=journal.durations() if journal is not None else (),
         window_ends=window_ends,
     )
     return asyncio.run(planning)
@@ -138,7 +141,7 @@ def is_saved_plan(path: Path) -> bool:
     return head.startswith(b"{") and b'"failover_plan"' in head
 
 
-def open_saved_plan(path: Path, journal: Journal) -> Plan:
+def open_saved_plan(path: Path, journal: SqliteJournal) -> Plan:
     """The plan in a file, once the world is still as it was when the plan was made.
 
     Raises:

@@ -13,10 +13,21 @@ if TYPE_CHECKING:
 
 
 def open_record(path: Path | None) -> SqliteJournal:
-    """The journal that the option names, or this machine's own."""
+    """The journal that the option names, or this machine's own; it is there already.
+
+    Raises:
+        JournalError: it is not, or it cannot be opened.
+    """
     from orchestrator.wiring import open_journal
 
     return open_journal(path)
+
+
+def make_record(path: Path | None) -> SqliteJournal:
+    """As ``open_record``, but made where it is missing."""
+    from orchestrator.wiring import make_journal
+
+    return make_journal(path)
 
 
 def known(record: SqliteJournal, run: str) -> tuple[Plan, str]:
@@ -25,6 +36,13 @@ def known(record: SqliteJournal, run: str) -> tuple[Plan, str]:
 
     row = record.run(run)
     return read_plan(row.plan, row.run), row.run
+
+
+def as_typed(record: SqliteJournal, run: str) -> str:
+    """The run as it is typed behind a command: with its journal where that is not this machine's own."""
+    from orchestrator.wiring import typed_run
+
+    return typed_run(record, run)
 
 
 def state_of(record: SqliteJournal, run: str) -> RunState:

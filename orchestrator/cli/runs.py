@@ -11,6 +11,7 @@ import typer
 
 from orchestrator.cli import files
 from orchestrator.cli.approvals import approvable
+from orchestrator.cli.beside import alone, may_go_on
 from orchestrator.cli.options import (
     AsJson,
     BesideOthers,
@@ -22,10 +23,10 @@ from orchestrator.cli.options import (
     TakeOver,
     WindowEnds,
 )
-from orchestrator.cli.output import answers_errors
+from orchestrator.cli.output import answers_errors, to_whom_may_be_gone
 from orchestrator.cli.ownership import OVER, locked, who
 from orchestrator.cli.plan import end_of, is_saved_plan, make_plan, open_saved_plan, overrides_of, recheck, show_plan
-from orchestrator.cli.record import approve_step, known, open_record, say, state_of
+from orchestrator.cli.record import approve_step, as_typed, known, make_record, open_record, say, state_of
 from orchestrator.cli.telemetry import LogFile, MetricsFile, MetricsListen, TracesTo, telemetry
 from orchestrator.cli.work import Task, closing, work
 from orchestrator.errors import InputError, Problem, RefusedError
@@ -65,7 +66,7 @@ def run(
 
     A saved plan is run as it was reviewed: it is refused when the file or the world has changed since.
 
-    Exit codes: 0 done; 1 refused, nothing was touched; 3 failed and undone; 4 stuck, a person must look;
+    Exit codes: 0 done; 1 refused, nothing was touched; 3 failed or aborted, and undone; 4 stuck, a person must look;
     5 held or interrupted, go on with 'failover resume'.
     """
     from orchestrator.adapters.clock import SystemClock
@@ -73,7 +74,7 @@ def run(
 
     clock = SystemClock()
     name = _new_name(clock.now())
-    with telemetry(log, metrics_file, metrics_listen, traces) as sinks, open_record(journal) as record:
+    with telemetry(log, metrics_file, metrics_listen, traces) as sinks, make_record(journal) as record:
         plan, in_lab = _to_run(runbook, inventory, param, override, window_ends, record)
         if is_saved_plan(runbook) and not again:
             _first_time(plan, record)
@@ -146,17 +147,20 @@ def resume(
     """Go on with a run that is held, or that was interrupted or killed; what it was undoing, it goes on undoing.
 
     A run that has touched nothing yet is refused when the world has moved since it was planned.
+
+    Exit codes: 0 done; 1 refused; 3 failed or aborted, and undone; 4 stuck, a person must look; 5 held or interrupted.
     """
     from orchestrator.report.summary import exit_code
     from orchestrator.status import fold
 
     with telemetry(log, metrics_file, metrics_listen, traces) as sinks, open_record(journal) as record:
         plan, name = known(record, run)
-        with locked(plan, name, take_over=take_over) as lock:
-            status = state_of(record, name).status
-            if status in OVER:
-                raise RefusedError(f"cannot resume {name}: it is {status}", remedy="start a new one with: failover run")
-            _alone(plan, name, record, override)
+        _resumable(record, name)
+        if take_over:
+            may_go_on(plan, name, record, override)  # before anybody is ended
+        with locked(plan, name, typed=as_typed(record, name), take_over=take_over) as lock:
+            _resumable(record, name)
+            alone(plan, name, record, override)
             if not fold(record.entries(name)).touched:
                 recheck(plan, [])
             state = work(plan, name, record, lambda engine: engine.run(), lock, as_json=as_json, sinks=sinks)
@@ -183,22 +187,26 @@ def undo(
 
     Traffic goes back by the waypoints of the way out, with their pauses; with --at-once in one move, as it does
     after a failure. An undo that was under way goes on as it began.
+
+    Exit codes: 0 undone, or closed as it had not begun; 1 refused; 4 stuck, a person must look; 5 interrupted, go on
+    with the same command.
     """
     from orchestrator.report.summary import exit_code_of_undo
     from orchestrator.status import RunStatus
 
     with telemetry(log, metrics_file, metrics_listen, traces) as sinks, open_record(journal) as record:
         plan, name = known(record, run)
-        with locked(plan, name, take_over=take_over) as lock:
-            before = state_of(record, name)
-            status = before.status
-            if status in {RunStatus.UNDONE, RunStatus.REFUSED}:
-                raise RefusedError(f"cannot undo {name}: it is {status}, so there is nothing to take back")
-            if status is RunStatus.PLANNED:
+        _undoable(record, name)
+        if take_over:
+            may_go_on(plan, name, record, override)  # before anybody is ended
+        with locked(plan, name, typed=as_typed(record, name), take_over=take_over) as lock:
+            before = _undoable(record, name)
+            if before.status is RunStatus.PLANNED:
                 work(plan, name, record, _close, lock, as_json=as_json, sinks=sinks)
-                print(f"{name} is closed: it had not begun")
+                with to_whom_may_be_gone():
+                    print(f"{name} is closed: it had not begun")
                 return
-            _alone(plan, name, record, override)
+            alone(plan, name, record, override)
             paced = not at_once and (before.paced or not before.undoing)
             task: Task = lambda engine: engine.undo(f"asked for by {who()}", paced=paced)  # noqa: E731 - used once
             state = work(plan, name, record, task, lock, as_json=as_json, sinks=sinks)
@@ -206,29 +214,31 @@ def undo(
     raise typer.Exit(exit_code_of_undo(state))
 
 
-async def _close(engine: Engine) -> RunState:
-    return engine.close(f"closed by {who()} before it began")
-
-
-def _alone(plan: Plan, run: str, record: SqliteJournal, override: str | None) -> None:
-    """Make sure that no other run works on the same pools, or keep why this one goes on all the same.
+def _resumable(record: SqliteJournal, run: str) -> None:
+    """Make sure that there is something to go on with. Ask before the run is locked, and again when it is.
 
     Raises:
-        InputError: the override names another rule, or no reason.
-        RefusedError: another run does.
+        RefusedError: it is over.
     """
-    from orchestrator.adapters.clock import SystemClock
-    from orchestrator.wiring import runs_on_same_pools
+    status = state_of(record, run).status
+    if status in OVER:
+        raise RefusedError(f"cannot resume {run}: it is {status}", remedy="start a new one with: failover run")
 
-    reasons = overrides_of([override] if override else [])
-    if set(reasons) - {"in-use"}:
-        raise InputError([Problem("cannot override anything but in-use here", 'write --override in-use="why"')])
-    others = runs_on_same_pools(plan.runbook, plan.inventory, record, SystemClock(), but=run)
-    if others and not reasons:
-        how = 'to go on all the same: --override in-use="why it is right"'
-        raise RefusedError("\n".join((f"cannot go on with {run}:", *(f"  {it}" for it in others), how)))
-    for rule, reason in reasons.items():
-        say(record, run, "override", {"rule": rule, "reason": reason, "by": who()})
+
+def _undoable(record: SqliteJournal, run: str) -> RunState:
+    """Where a run stands that can be taken back. Ask as ``_resumable``.
+
+    Raises:
+        RefusedError: there is nothing to take back.
+    """
+    state = state_of(record, run)
+    if state.status in OVER - {"done"}:
+        raise RefusedError(f"cannot undo {run}: it is {state.status}, so there is nothing to take back")
+    return state
+
+
+async def _close(engine: Engine) -> RunState:
+    return engine.close(f"closed by {who()} before it began")
 
 
 def _new_name(now: float) -> str:

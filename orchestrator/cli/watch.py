@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from orchestrator.cli.output import console
-from orchestrator.cli.ownership import OVER, abandoned, holder_of
+from orchestrator.cli.ownership import OVER, Notice, holder_of, notice
 from orchestrator.errors import JournalError
 
 if TYPE_CHECKING:
@@ -138,11 +138,16 @@ class _View:
             self.owner(look)
 
 
-def watch(plan: Plan, run: str, look: Callable[[], Look], pause: Callable[[], None], *, as_json: bool) -> RunState:
-    """Show the run until it has ended, as ``failover run`` shows it; gives where it stands then."""
+def watch(
+    plan: Plan, run: str, look: Callable[[], Look], pause: Callable[[], None], typed: str, *, as_json: bool
+) -> RunState:
+    """Show the run until it has ended, as ``failover run`` shows it; gives where it stands then.
+
+    ``typed`` is the run as it is typed in a command.
+    """
     looks = follow(look, pause)
     last = next(looks)
-    with _showing(plan, run, last, as_json=as_json) as view:
+    with _showing(plan, run, last, typed, as_json=as_json) as view:
         for now in looks:
             view.tell(now, last)
             last = now
@@ -150,7 +155,7 @@ def watch(plan: Plan, run: str, look: Callable[[], Look], pause: Callable[[], No
 
 
 @contextmanager
-def _showing(plan: Plan, run: str, first: Look, *, as_json: bool) -> Iterator[_View]:
+def _showing(plan: Plan, run: str, first: Look, typed: str, *, as_json: bool) -> Iterator[_View]:
     """JSON lines, a live tree on a terminal, plain lines elsewhere, with what the ``first`` look has found."""
     from orchestrator.adapters.clock import SystemClock
 
@@ -158,13 +163,13 @@ def _showing(plan: Plan, run: str, first: Look, *, as_json: bool) -> Iterator[_V
     if screen.is_terminal and not as_json:
         from orchestrator.report.live import LiveReport
 
-        live = LiveReport(plan, screen, SystemClock())
-        view = _View(live.entry, lambda look: live.note(_words(look, run), "" if _works(look) else "yellow"))
+        live = LiveReport(plan, screen, SystemClock(), typed=typed)
+        view = _View(live.entry, lambda look: live.note(_below(look, typed), "" if _works(look) else "yellow"))
         view.tell(first)
         with live:
             yield view
         return
-    view = _records(run) if as_json else _lines(plan, run)
+    view = _records(run) if as_json else _lines(plan, typed)
     view.tell(first)
     yield view
 
@@ -184,15 +189,15 @@ def _records(run: str) -> _View:
     return _View(lambda entry: print(json_line(entry_record(entry)), flush=True), owner)
 
 
-def _lines(plan: Plan, run: str) -> _View:
+def _lines(plan: Plan, typed: str) -> _View:
     from orchestrator.adapters.clock import SystemClock
     from orchestrator.report.lines import LineReport
 
-    report = LineReport(plan, lambda line: print(line, flush=True), SystemClock())
+    report = LineReport(plan, lambda line: print(line, flush=True), SystemClock(), typed=typed)
 
     def owner(look: Look) -> None:
-        if not look.ended:
-            report.note("owner", _words(look, run))
+        if (said := _notice(look, typed)) is not None:
+            report.note("owner", str(said))
 
     return _View(report.entry, owner)
 
@@ -201,10 +206,18 @@ def _works(look: Look) -> bool:
     return look.owner is not None and not look.owner.silent
 
 
-def _words(look: Look, run: str) -> str:
-    """Who works on it, for people, and what to type where nobody does; nothing once it has ended."""
+def _below(look: Look, typed: str) -> str:
+    """Who works on it, for the lines below the tree: the command has one of its own."""
+    said = _notice(look, typed)
+    if said is None:
+        return ""
+    return f"{said.words}:\n{said.command}" if said.command else said.words
+
+
+def _notice(look: Look, typed: str) -> Notice | None:
+    """Who works on it, for people; nothing once it has ended."""
+    if look.ended:
+        return None
     if look.owner is None:
-        return "" if look.ended else abandoned(run)
-    if look.owner.silent:
-        return f"{look.owner.name} gives no sign of life:\nfailover resume {run} --take-over"
-    return f"{look.owner.name} works on it"
+        return notice(None, look.state, typed)
+    return notice(look.owner.name, look.state, typed, silent=look.owner.silent)

@@ -17,8 +17,9 @@ from orchestrator.errors import FailoverError, Fenced, JournalError
 
 if TYPE_CHECKING:
     from orchestrator.engine.engine import Engine
+    from orchestrator.journal.sqlite import SqliteJournal
     from orchestrator.model.plan import Plan
-    from orchestrator.ports import Journal, Lock
+    from orchestrator.ports import Lock
     from orchestrator.report.sinks import Sink
     from orchestrator.status import RunState
 
@@ -31,7 +32,7 @@ RENEW_EVERY: Final = 2.0
 
 
 def work(
-    plan: Plan, run: str, journal: Journal, task: Task, lock: Lock, *, as_json: bool, sinks: Sequence[Sink] = ()
+    plan: Plan, run: str, journal: SqliteJournal, task: Task, lock: Lock, *, as_json: bool, sinks: Sequence[Sink] = ()
 ) -> RunState:
     """Let an engine do ``task``. SIGINT, SIGTERM and SIGHUP stop it at its next safe point, a second one at once.
 
@@ -45,24 +46,30 @@ def work(
     import asyncio
 
     from orchestrator.adapters.clock import SystemClock
-    from orchestrator.wiring import open_engine
+    from orchestrator.wiring import open_engine, typed_run
 
     configure_logs()
-    clock = SystemClock()
+    clock, typed = SystemClock(), typed_run(journal, run)
     so_far = journal.entries(run)
     engine: Engine | None = None
     try:
-        with telling(sinks, run, plan, so_far) as also, reporting(plan, clock, so_far, as_json=as_json) as report:
+        with (
+            telling(sinks, run, plan, so_far) as also,
+            reporting(plan, clock, so_far, typed, as_json=as_json) as report,
+        ):
             engine = open_engine(plan, run, journal, clock, also(report))
             return asyncio.run(_alive(lock, _interruptible(engine, task)))
     except (Exception, KeyboardInterrupt) as error:
         if engine is None and isinstance(error, FailoverError):
             raise
-        break_off(error, run)
+        break_off(error, typed)
 
 
-def break_off(error: BaseException, run: str) -> NoReturn:
-    """Say why the work on a run has ended before the run did, and what can be typed now; end with its exit code."""
+def break_off(error: BaseException, typed: str) -> NoReturn:
+    """Say why the work on a run has ended before the run did, and what can be typed now; end with its exit code.
+
+    ``typed`` is the run as it is typed in a command.
+    """
     import traceback
 
     while isinstance(error, BaseExceptionGroup):  # what an action did side by side
@@ -74,16 +81,16 @@ def break_off(error: BaseException, run: str) -> NoReturn:
             _leave(
                 RESUMABLE,
                 "stopped at once, without waiting for a safe point: the run stands where its journal ends",
-                f"where that is: failover status {run}",
-                f"go on, after a look at what was under way: failover resume {run}",
+                f"where that is: failover status {typed}",
+                f"go on, after a look at what was under way: failover resume {typed}",
             )
         case Fenced():
-            _leave(RESUMABLE, f"{error.reason}; this process touches nothing any more", f"see: failover status {run}")
+            _leave(RESUMABLE, f"{error.reason}; this process touches nothing any more", f"see: failover status {typed}")
         case JournalError():
             _leave(
                 STUCK,
                 str(error),
-                f"once there is room and the journal can be written, go on with: failover resume {run}",
+                f"once there is room and the journal can be written, go on with: failover resume {typed}",
                 "it looks at what was under way before it touches anything",
             )
         case _:
@@ -91,9 +98,9 @@ def break_off(error: BaseException, run: str) -> NoReturn:
                 STUCK,
                 redact("".join(traceback.format_exception(error))),
                 "this is a bug of failover: please report it with the lines above; the run stands where it broke off",
-                f"where that is: failover status {run}",
-                f"go on: failover resume {run}",
-                f"go back: failover undo {run}",
+                f"where that is: failover status {typed}",
+                f"go on: failover resume {typed}",
+                f"go back: failover undo {typed}",
             )
 
 
@@ -139,22 +146,26 @@ def _leave(code: int, *lines: str) -> NoReturn:
     raise typer.Exit(code)
 
 
-def closing(plan: Plan, name: str, journal: Journal, *, as_json: bool, in_lab: bool = False) -> None:
+def closing(plan: Plan, name: str, journal: SqliteJournal, *, as_json: bool, in_lab: bool = False) -> None:
     """The closing summary, for whoever is still there to read it."""
     from orchestrator.report.records import json_line
     from orchestrator.report.summary import summary
+    from orchestrator.wiring import typed_run
 
+    typed = typed_run(journal, name)
     try:
         row, entries = journal.run(name), journal.entries(name)
         with to_whom_may_be_gone():
             if as_json:
-                print(json_line(whole_record(plan, row, entries, None)))
+                print(json_line(whole_record(plan, row, entries, None, typed)))
                 return
-            show(summary(plan, entries, name))
-            show_by_hand(plan, name, entries, None, unasked=True)
+            show(summary(plan, entries, name, typed))
+            show_by_hand(plan, typed, entries, None, unasked=True)
             if in_lab:
                 from orchestrator.cli.lab import show_ledger
 
                 show_ledger()
-    except (Exception, KeyboardInterrupt) as error:
-        break_off(error, name)
+    except KeyboardInterrupt:
+        return  # a person who has read enough: the run has ended already
+    except Exception as error:
+        break_off(error, typed)

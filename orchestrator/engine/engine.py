@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -37,6 +37,9 @@ class Guards(Protocol):
 
     async def watch(self, on_breach: Callable[[Verdict], None]) -> None:
         """Watch until cancelled; call ``on_breach`` with what a broken guard found; its ``check`` names the guard."""
+
+    def has_held(self, guard: str) -> bool:
+        """Whether the guard of that name has passed since the watch began."""
 
 
 @dataclass(slots=True)
@@ -93,7 +96,7 @@ class Engine:
             return await self._after_abort(unanswered)
         if unanswered.failed:
             return await self._after_failure(unanswered)
-        async with self._attentive(self._breach, self._guards_ended):
+        async with self._attentive(self._breach, self._guards_ended, self._heed_abort):
             result = await self._go_forward()
         return await self._conclude(result)
 
@@ -104,12 +107,13 @@ class Engine:
     async def undo(self, reason: str, *, paced: bool = False) -> RunState:
         """Take back everything that was done and not returned yet, the last first; return where the run stands.
 
-        ``paced`` goes back by the waypoints of the way out; without it each step is taken back in one move.
+        ``paced`` goes back by the waypoints of the way out, and a guard that breaks on the way stops it there;
+        without it each step is taken back in one move, and nothing is safer than to go on.
         """
         self._turn_round()
         self._recorder.run_status(RunStatus.UNDOING, reason, paced=paced)
         try:
-            async with self._attentive(self._breach_on_the_way_back, _no_guards):
+            async with self._on_the_way_back(paced=paced):
                 for planned in to_undo(self._plan, self._recorder.state):
                     await self._take_back(planned, self._runner(paced=paced))
         except StepStuck as stuck:
@@ -205,13 +209,18 @@ class Engine:
         """From how the steps ended to how the run goes on."""
         if result.stuck:
             return self._end(RunStatus.STUCK, result.stuck)
-        if not result.failed and self._stop.cause is None:
-            return self._end(RunStatus.DONE)
         if not result.failed and self._stop.cause is Cause.INTERRUPTED:
             return self._end(RunStatus.INTERRUPTED, self._stop.reason)
-        if self._stop.cause is Cause.ABORTED:
+        if self._stop.cause is Cause.ABORTED or (self._stop.cause is None and self._aborted()):
             return await self._after_abort(result)
+        if not result.failed and self._stop.cause is None:
+            return self._end(RunStatus.DONE)
         return await self._after_failure(result)
+
+    def _aborted(self) -> bool:
+        """Whether a person wants the run to stop; asked before the last word of anything that it could contradict."""
+        self._recorder.refresh()
+        return self._recorder.state.abort != ""
 
     async def _after_abort(self, result: _Result) -> RunState:
         """What a person asked for: back, or to stand where it is. What failed meanwhile is never left as it is."""
@@ -220,12 +229,30 @@ class Engine:
         if wish == "hold" and result.failed:
             return await self._after_failure(result)
         if wish == "hold":
-            self._recorder.run_status(RunStatus.HELD, reason, answered=True)
-            return self._recorder.state
+            return self._held(reason)
         self._refuse_untouched(result.stopped, reason)
         if not self._recorder.state.touched:
             return self._end(RunStatus.REFUSED, reason)
+        if (returning := self._returning()) is not None:
+            return await self._hold(returning, reason, then_back=False)
         return await self.undo("; ".join([reason, *(f"{planned.id}: {why}" for planned, why in result.failed)]))
+
+    def _returning(self) -> list[PlannedStep] | None:
+        """The parts of a return that were set out for and are not done; None where no return is half-way.
+
+        Traffic is on its way to where it was before the run. To undo everything would send the rest of it there at
+        once; who aborts now sees that it does badly there.
+        """
+        state = self._recorder.state
+        parts = [step for step in self._plan.forward if step.returns is not None]
+        half = {one.step.id for one in parts if state.step(one.id).changed} - {
+            name
+            for name in {one.step.id for one in parts}
+            if all(state.step(one.id).status in FINISHED for one in parts if one.step.id == name)
+        }
+        if not half:
+            return None
+        return [one for one in parts if one.step.id in half and state.step(one.id).status not in FINISHED]
 
     async def _after_failure(self, result: _Result) -> RunState:
         """Undo or hold, as the steps say that failed; or that were stopped; or, between two steps, that come next."""
@@ -248,11 +275,11 @@ class Engine:
             if not self._recorder.step_state(planned.id).changed and not may_fail:
                 self._recorder.step_status(planned.id, StepStatus.REFUSED, reason)
 
-    async def _hold(self, failed: list[PlannedStep], reason: str) -> RunState:
-        """Take back only what failed, and wait for a person."""
+    async def _hold(self, failed: list[PlannedStep], reason: str, *, then_back: bool = True) -> RunState:
+        """Take back only what failed, and wait for a person; or go all the way back, where one wants that by then."""
         self._turn_round()
         try:
-            async with self._attentive(self._breach_on_the_way_back, _no_guards):
+            async with self._on_the_way_back(paced=False):
                 for planned in failed:
                     if self._recorder.step_state(planned.id).changed:
                         await self._take_back(planned, self._runner())
@@ -262,6 +289,12 @@ class Engine:
             raise
         except Stop as stop:
             return self._end(RunStatus.INTERRUPTED, stop.reason)
+        if then_back and self._aborted() and self._recorder.state.abort == "undo":
+            return await self.undo(f"aborted by {self._recorder.state.aborted_by}; {reason}")
+        return self._held(reason)
+
+    def _held(self, reason: str) -> RunState:
+        """Wait for a person; no wish of anybody is open then."""
         self._recorder.run_status(RunStatus.HELD, reason, answered=True)
         return self._recorder.state
 
@@ -291,14 +324,23 @@ class Engine:
         """What the runbook says; a return that fails leaves the site evacuated, which is safe, and asks a person."""
         return planned.step.on_failure or ("hold" if planned.returns else "undo")
 
+    def _on_the_way_back(self, *, paced: bool) -> AbstractAsyncContextManager[None]:
+        """Attentive to the guards; a wish to abort is not heard, as what it asks for is being done."""
+        if paced:
+            return self._attentive(self._breach_of_a_paced_undo, self._guards_ended, lambda: None)
+        return self._attentive(self._breach_on_the_way_back, _no_guards, lambda: None)
+
     @asynccontextmanager
     async def _attentive(
-        self, on_breach: Callable[[Verdict], None], on_end: Callable[[asyncio.Future[None]], None]
+        self,
+        on_breach: Callable[[Verdict], None],
+        on_end: Callable[[asyncio.Future[None]], None],
+        heed: Callable[[], None],
     ) -> AsyncIterator[None]:
-        """While the block lasts, the guards are watched, and what people say in other terminals is heard."""
+        """While the block lasts, the guards are watched, and what people say in other terminals is read and heeded."""
         watching = asyncio.ensure_future(self._guards.watch(on_breach))
         watching.add_done_callback(on_end)
-        listening = asyncio.ensure_future(self._listen())
+        listening = asyncio.ensure_future(self._listen(heed))
         try:
             yield
         finally:
@@ -306,16 +348,19 @@ class Engine:
                 task.cancel()
             await asyncio.gather(watching, listening, return_exceptions=True)
 
-    async def _listen(self) -> None:
-        """Hear aborts; find out when somebody has taken the run over, also while nothing is written."""
+    async def _listen(self, heed: Callable[[], None]) -> None:
+        """Read what people say; find out when somebody has taken the run over, also while nothing is written."""
         while True:
             await self._clock.sleep(LOOK_EVERY)
             self._recorder.look()
-            state = self._recorder.state
-            if state.abort:
-                self._stop.ask_gently(Cause.ABORTED, f"aborted by {state.aborted_by}")
-            if state.aborts > 1:
-                self._stop.ask(Cause.ABORTED, f"aborted by {state.aborted_by}")
+            heed()
+
+    def _heed_abort(self) -> None:
+        state = self._recorder.state
+        if state.abort:
+            self._stop.ask_gently(Cause.ABORTED, f"aborted by {state.aborted_by}")
+        if state.aborts > 1:
+            self._stop.ask(Cause.ABORTED, f"aborted by {state.aborted_by}")
 
     def _breach(self, verdict: Verdict) -> None:
         self._broken_guards.add(verdict.check)
@@ -328,6 +373,13 @@ class Engine:
             self._broken_guards.add(verdict.check)
             self._recorder.record("verdict", "", {**verdict.model_dump(mode="json"), "gate": "guard"})
 
+    def _breach_of_a_paced_undo(self, verdict: Verdict) -> None:
+        """It stops there, and a person decides; but what was broken before it began may be what it repairs."""
+        if self._guards.has_held(verdict.check):
+            self._breach(verdict)
+        else:
+            self._breach_on_the_way_back(verdict)
+
     def _guards_ended(self, watching: asyncio.Future[None]) -> None:
         """Nobody watches any more: that is as bad as a breach."""
         if not watching.cancelled() and (error := watching.exception()) is not None:
@@ -336,7 +388,9 @@ class Engine:
             self._stop.ask(Cause.GUARD, f"the guards cannot be watched: {error}")
 
     def _runner(self, *, paced: bool = False) -> StepRunner:
-        return StepRunner(self._actions, self._recorder, self._judge, self._clock, self._stop, self._waiting, paced)
+        return StepRunner(
+            self._plan, self._actions, self._recorder, self._judge, self._clock, self._stop, self._waiting, paced
+        )
 
     def _end(self, status: RunStatus, reason: str = "") -> RunState:
         self._recorder.run_status(status, reason)

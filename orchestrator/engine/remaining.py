@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from orchestrator.actions.action import Action
+from orchestrator.actions.action import Action, Effect
 from orchestrator.model.plan import Plan, PlannedStep
 from orchestrator.model.runbook import VerifyStep
 from orchestrator.model.value import Value
@@ -37,6 +37,38 @@ def left_of_plan_b(plan: Plan, state: RunState, undoing: str) -> list[PlannedSte
         for step in plan.plan_b(undoing)
         if state.step(step.id).status not in _FINISHED or state.step(step.id).turn <= since
     ]
+
+
+def stand_upon(plan: Plan, state: RunState, returned: str, actions: Mapping[str, Action[Value]]) -> list[PlannedStep]:
+    """The steps that stand in the way of a return of ``returned``, in the order in which they are to be returned first.
+
+    They were touched after it, set what it sets, and are neither undone nor returned. What was recorded before them
+    holds what it did: an undo would go back to that, and nobody would take it away any more.
+    """
+    mine = _effect(state, returned, actions)
+    if mine is None:
+        return []
+    later = frozenset(state.touched[state.touched.index(returned) + 1 :])
+    standing = (step for step in to_undo(plan, state) if step.id in later)
+    return [step for step in standing if _overlap(mine, _effect(state, step.id, actions))]
+
+
+def _effect(state: RunState, step: str, actions: Mapping[str, Action[Value]]) -> Effect | None:
+    """What a step that was touched sets; None where nothing is recorded of it, as after its undo."""
+    recorded, action = state.step(step).start, actions.get(step)
+    if recorded is None or action is None:
+        return None
+    return action.effect(action.state.model_validate(recorded))
+
+
+def _overlap(one: Effect, other: Effect | None) -> bool:
+    """Whether both set the same. A gate is its host's, whichever pool it is closed for."""
+    if other is None:
+        return False
+    if not one.gates.keys().isdisjoint(other.gates):
+        return True
+    same_weights, same_admins = one.weights.keys() & other.weights, one.admins.keys() & other.admins
+    return one.pool == other.pool and bool(same_weights or same_admins)
 
 
 @dataclass(frozen=True, slots=True)

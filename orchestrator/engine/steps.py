@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import traceback
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
@@ -13,11 +12,12 @@ import structlog
 
 from orchestrator.actions.action import Action, Outcome, Waypoint
 from orchestrator.engine.recorder import Recorder
-from orchestrator.engine.stopping import StepWatch, StopRequest, Waiting
+from orchestrator.engine.remaining import stand_upon
+from orchestrator.engine.stopping import Cause, StepWatch, StopRequest, Waiting
 from orchestrator.errors import FailoverError, Fenced, JournalError, Stop, TimedOut
 from orchestrator.model.check import Verdict
-from orchestrator.model.plan import PlannedStep, State
-from orchestrator.model.runbook import ReturnStep, VerifyStep
+from orchestrator.model.plan import Plan, PlannedStep, State
+from orchestrator.model.runbook import ReturnStep, ShiftStep, VerifyStep
 from orchestrator.model.units import format_duration
 from orchestrator.model.value import Value
 from orchestrator.ports import Clock
@@ -33,7 +33,7 @@ LOOK_EVERY = 0.25
 """Seconds between two looks for approvals that people give in other terminals."""
 
 HARD_STOP = 10.0
-"""Seconds that a converge has, past its step's timeout, to come to a safe point before it is cancelled."""
+"""Seconds that a converge has, after its step's timeout or an urgent stop, to end by itself before it is cancelled."""
 
 log = structlog.get_logger(__name__)
 
@@ -65,6 +65,7 @@ class StepStuck(Exception):  # noqa: N818 - control flow inside the engine
 class StepRunner:
     """Runs steps of one run, forward and back."""
 
+    plan: Plan
     actions: Mapping[str, AnyAction]
     """By step id; ``verify`` steps have none."""
     recorder: Recorder
@@ -90,12 +91,25 @@ class StepRunner:
                 return
             except StepFailed as failure:
                 if pause is None:
-                    status = StepStatus.REFUSED if failure.refused else StepStatus.FAILED
-                    self._status(planned, status, failure.reason)
+                    self._failed(planned, failure)
                     raise
+                failed = failure
                 text = f"{failure.reason}; tries again in {format_duration(pause)}"
             self.recorder.progress(planned.id, text, {})
+            await self._before_the_next_try(planned, pause, failed)
+
+    async def _before_the_next_try(self, planned: PlannedStep, pause: float, failure: StepFailed) -> None:
+        """Wait. A person who aborts in between does not want another try, so that the last one has failed."""
+        try:
             await self._watch(planned).pause(pause)
+        except Stop as stop:
+            if self.stop.cause is not Cause.ABORTED:
+                raise
+            self._failed(planned, failure)
+            raise failure from stop
+
+    def _failed(self, planned: PlannedStep, failure: StepFailed) -> None:
+        self._status(planned, StepStatus.REFUSED if failure.refused else StepStatus.FAILED, failure.reason)
 
     async def _try(self, planned: PlannedStep) -> None:
         attempt = self.recorder.step_state(planned.id).attempt + 1
@@ -145,6 +159,7 @@ class StepRunner:
         return StepWatch(planned.id, self.recorder, self.stop, self.clock, self.waiting, timeout=timeout, people=people)
 
     async def _converge_along_route(self, planned: PlannedStep, watch: StepWatch) -> None:
+        self._refuse_from_under(planned)
         action = self._action(planned)
         state = self.recorder.step_state(planned.id)
         now = await self._observe(planned, action)
@@ -166,6 +181,16 @@ class StepRunner:
             self._status(planned, StepStatus.VERIFYING, waypoint.label)
             await self._gates(planned, planned.step.after, "after", watch)
         self._status(planned, StepStatus.DONE)
+
+    def _refuse_from_under(self, planned: PlannedStep) -> None:
+        """Nothing is returned from under a step that stands; nor where nothing is to do, as it counted as back."""
+        name = planned.returns
+        if name is None or not (standing := stand_upon(self.plan, self.recorder.state, name, self.actions)):
+            return
+        later = standing[0].id
+        why = f"cannot return {name}: {later} was done after it, moved the same and stands"
+        remedy = f"return {later} first, or take all back with: failover undo {self.recorder.run}"
+        raise StepFailed(f"{why} — {remedy}", refused=not self.recorder.step_state(planned.id).changed)
 
     async def _confirm(
         self, planned: PlannedStep, action: AnyAction, start: Value, target: Value, watch: StepWatch
@@ -218,9 +243,15 @@ class StepRunner:
             except Exception as error:
                 reason = _bug(planned, error)
             if attempt < UNDO_TRIES:
-                await self._watch(planned).pause(UNDO_PAUSE)
+                await self._watch(planned).pause(self._undo_pause(planned))
         self._status(planned, StepStatus.STUCK, reason)
         raise StepStuck(f"{planned.id} could not be undone: {reason}")
+
+    def _undo_pause(self, planned: PlannedStep) -> float:
+        """Who goes back by waypoints has the time to wait as long as between two of them."""
+        if self.paced and isinstance(planned.step, ShiftStep):
+            return max(UNDO_PAUSE, planned.step.with_.pause)
+        return UNDO_PAUSE
 
     async def _take_back_once(self, planned: PlannedStep) -> None:
         began = self.clock.monotonic()
@@ -229,11 +260,12 @@ class StepRunner:
             self._status(planned, StepStatus.UNDONE, "had touched nothing")
             return
         start, now = action.state.model_validate(recorded), await action.observe()
-        if action.reached(now, start):
+        watch, there = self._watch(planned), action.reached(now, start)
+        if there and not self._in_doubt(planned):
             self._status(planned, StepStatus.UNDONE, "is as it was before")
             return
-        watch = self._watch(planned)
-        for waypoint in self._way_back(action, now, start):
+        # Where it is not known how far it came, what can be observed is not all that a converge does.
+        for waypoint in [Waypoint(start, label="as before")] if there else self._way_back(action, now, start):
             await self._receivers_healthy(planned, action, now, waypoint.state, watch)
             await self._go(planned, action, start, waypoint, "undo", watch)
             if waypoint.pause:
@@ -242,6 +274,11 @@ class StepRunner:
         self._status(planned, StepStatus.UNDONE, "is as it was before")
         if not self.paced:
             self._took(planned, "undo", began)
+
+    def _in_doubt(self, planned: PlannedStep) -> bool:
+        """Whether somebody was killed while they did it, or while they returned it."""
+        names = [planned.id, *(step.id for step in self.plan.steps if step.returns == planned.id)]
+        return any(self.recorder.step_state(name).in_doubt for name in names)
 
     def _way_back(self, action: AnyAction, now: Value, start: Value) -> Sequence[Waypoint[Value]]:
         """As the way out, or in one move: after a failure the site that loses the traffic is in trouble."""
@@ -269,7 +306,7 @@ class StepRunner:
             self.recorder.intent(planned.id, intent, StepStatus.CONVERGING, waypoint.label)
         try:
             with watch.underway():
-                outcome = await _bounded(action, waypoint.state, watch, planned.step.timeout)
+                outcome = await self._bounded(action, waypoint.state, watch, planned.step.timeout)
         except (Fenced, JournalError):
             raise
         except Stop as stop:
@@ -287,6 +324,18 @@ class StepRunner:
             self._outcome(planned, "failed", f"did not hold: {differs}")
             raise StepFailed(f"the change did not hold, still to do: {differs}")
         self._outcome(planned, "reached", "")
+
+    async def _bounded(self, action: AnyAction, to: Value, watch: StepWatch, timeout: float | None) -> Outcome:
+        """Converge; when it does not stop by itself, at its step's timeout or when it must, cancel it."""
+        try:
+            async with self.stop.limited(None if timeout is None else timeout + HARD_STOP, HARD_STOP) as limit:
+                return await action.converge(to, watch)
+        except TimeoutError as error:
+            if not limit.expired():
+                raise
+            if self.stop.urgent:
+                raise Stop(f"{self.stop.reason}; it did not stop by itself and was cancelled") from error
+            raise TimedOut("it did not stop at its timeout and was cancelled") from error
 
     async def _observe(self, planned: PlannedStep, action: AnyAction) -> Value:
         state = self.recorder.step_state(planned.id)
@@ -364,17 +413,6 @@ class StepRunner:
 
 def _found(verdict: Verdict) -> str:
     return "failed" if verdict.judgement == "fail" else "could not be judged"
-
-
-async def _bounded(action: AnyAction, to: Value, watch: StepWatch, timeout: float | None) -> Outcome:
-    """Converge; when it does not stop by itself at its step's timeout, cancel it."""
-    try:
-        async with asyncio.timeout(None if timeout is None else timeout + HARD_STOP) as limit:
-            return await action.converge(to, watch)
-    except TimeoutError as error:
-        if not limit.expired():
-            raise
-        raise TimedOut("it did not stop at its timeout and was cancelled") from error
 
 
 def _bug(planned: PlannedStep, error: Exception) -> str:

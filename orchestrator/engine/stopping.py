@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Iterator
-from contextlib import contextmanager
+import math
+from collections.abc import AsyncIterator, Awaitable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import TypeVar
@@ -43,6 +44,7 @@ class StopRequest:
     urgent: bool = False
     _asked: asyncio.Event = field(default_factory=asyncio.Event)
     _hurried: asyncio.Event = field(default_factory=asyncio.Event)
+    _limits: dict[asyncio.Timeout, float] = field(default_factory=dict)
 
     def ask(self, cause: Cause, reason: str) -> None:
         """Ask the run to stop at its next safe point; the first such reason stands."""
@@ -50,6 +52,7 @@ class StopRequest:
             self.cause, self.reason, self.urgent = cause, reason, True
             self._asked.set()
             self._hurried.set()
+            self._hurry()
 
     def ask_gently(self, cause: Cause, reason: str) -> None:
         """Ask the run to stop once the waypoints that are under way are reached."""
@@ -75,6 +78,23 @@ class StopRequest:
             for one in (task, stopped):
                 one.cancel()
             await asyncio.gather(task, stopped, return_exceptions=True)
+
+    @asynccontextmanager
+    async def limited(self, seconds: float | None, patience: float) -> AsyncIterator[asyncio.Timeout]:
+        """Cancel the block after ``seconds``, or ``patience`` seconds after an urgent request that it does not hear."""
+        async with asyncio.timeout(seconds) as limit:
+            self._limits[limit] = patience
+            self._hurry()
+            try:
+                yield limit
+            finally:
+                del self._limits[limit]
+
+    def _hurry(self) -> None:
+        for limit, patience in self._limits.items():
+            when = asyncio.get_running_loop().time() + patience
+            if self.urgent and not limit.expired() and when < (limit.when() or math.inf):
+                limit.reschedule(when)
 
 
 @dataclass(frozen=True, slots=True)

@@ -140,7 +140,7 @@ class Copy:
             raise RefusedError(
                 f"cannot import run {run}: this journal has {len(here) - len(self.entries)} more of its entries than "
                 "the file, which is older",
-                remedy=f"go on here, or export it here and import it there: failover journal export {run}",
+                remedy="go on here, or export it here and import it there, with 'failover journal export'",
             )
         return self.entries[len(here) :]
 

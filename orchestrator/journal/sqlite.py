@@ -24,7 +24,7 @@ from typing import Any, Final, Literal, NamedTuple, Self
 from orchestrator.errors import Fenced, InputError, JournalError, Problem
 from orchestrator.journal.chain import StoredEntry, flaw, genesis, stored
 from orchestrator.journal.portable import Copy
-from orchestrator.journal.sqlite_file import damaged, open_file, translated
+from orchestrator.journal.sqlite_file import damaged, is_missing, open_file, translated
 from orchestrator.model.journal import Entry
 from orchestrator.ports import RunRow
 from orchestrator.status import RunStatus
@@ -78,6 +78,23 @@ class SqliteJournal:
         self._one_at_a_time = threading.Lock()
         self._db = open_file(path)
         self._file = _identity(path)
+
+    @classmethod
+    def existing(cls, path: Path) -> Self:
+        """The journal that is in the file already: nothing is made.
+
+        Raises:
+            JournalError: none is there, or it cannot be opened.
+        """
+        if is_missing(path):
+            message = f"cannot read the journal {path}: it does not exist"
+            raise JournalError(message, remedy="check --journal or FAILOVER_STATE")
+        return cls(path)
+
+    @property
+    def path(self) -> Path:
+        """Its file, as it was named."""
+        return self._path
 
     def close(self) -> None:
         """Give the file back; a second time does nothing."""
@@ -195,7 +212,7 @@ class SqliteJournal:
             if len(rows) == 1:
                 return self._run_row(rows[0])
             newest = [str(row[0]) for row in db.execute("SELECT run FROM runs ORDER BY number DESC LIMIT 5")]
-        raise InputError([_not_one(run, [str(row[0]) for row in rows], newest)])
+        raise InputError([_not_one(self._path, run, [str(row[0]) for row in rows], newest)])
 
     def restore(self, copy: Copy) -> Restored:
         """Take in a run that another journal has exported, or what its copy has more than this one; all or nothing.
@@ -317,9 +334,9 @@ def _chain(db: sqlite3.Connection, run: str, head: str, entries: Sequence[Entry]
     return rows
 
 
-def _not_one(run: str, found: Sequence[str], newest: Sequence[str]) -> Problem:
+def _not_one(path: Path, run: str, found: Sequence[str], newest: Sequence[str]) -> Problem:
     if found:
         return Problem(f"{len(found)} runs begin with {run!r}: {', '.join(found[:5])}", "write more of the name")
     if newest:
-        return Problem(f"the journal has no run {run!r}", f"the newest are {', '.join(newest)}")
-    return Problem(f"the journal has no run {run!r}", "it is empty: start a run first")
+        return Problem(f"the journal {path} has no run {run!r}", f"the newest are {', '.join(newest)}")
+    return Problem(f"the journal {path} has no run {run!r}", "it is empty: start a run first, or check --journal")

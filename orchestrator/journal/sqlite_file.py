@@ -117,7 +117,17 @@ def _not_done(purpose: str, path: Path, name: str, found: str) -> JournalError:
     why, remedy = next(
         ((why, remedy) for start, why, remedy in _TROUBLE if name.startswith(start)), ("it is damaged", _BY_HAND)
     )
+    if name.startswith(("SQLITE_READONLY", "SQLITE_CANTOPEN")) and _lies_read_only(path):
+        why = "its file system is read-only"
+        remedy = f"to read it copy it elsewhere, with {path.name}-wal if that is there, and name that with --journal"
     return JournalError(f"cannot {purpose}: {path}: {why} ({found})", remedy=remedy)
+
+
+def _lies_read_only(path: Path) -> bool:
+    try:
+        return bool(os.statvfs(path).f_flag & os.ST_RDONLY)
+    except OSError:
+        return False
 
 
 def damaged(purpose: str, path: Path, what: str) -> JournalError:
@@ -134,6 +144,8 @@ def open_file(path: Path, migrations: Sequence[Migration] = MIGRATIONS) -> sqlit
     with translated("open the journal", path):
         if not path.exists():
             _create(path, migrations)
+        if path.is_dir():
+            raise JournalError(f"cannot open the journal: {path}: it is a folder", remedy="name the file in it")
         if path.stat().st_size == 0:
             # A new journal gets its name when it is complete, so nobody has begun to write this one: it was cut.
             raise damaged("open the journal", path, "the file is empty")
@@ -147,12 +159,26 @@ def open_file(path: Path, migrations: Sequence[Migration] = MIGRATIONS) -> sqlit
         return db
 
 
+def is_missing(path: Path) -> bool:
+    """Whether no journal is there, nor the log of one that was.
+
+    Raises:
+        JournalError: that cannot be seen.
+    """
+    with translated("read the journal", path):
+        try:
+            path.lstat()
+        except FileNotFoundError:
+            return not _log_of(path).exists()
+        return False
+
+
 def _create(path: Path, migrations: Sequence[Migration]) -> None:
     """Make the journal under another name and link it to its own: it is never seen half made."""
     for folder in reversed(path.parents):
         if not folder.exists():
             folder.mkdir(mode=0o700, exist_ok=True)
-    if path.with_name(path.name + "-wal").exists() and not path.exists():
+    if _log_of(path).exists() and not path.exists():
         # SQLite would play this log into the new file.
         raise damaged("open the journal", path, f"it is missing, but its log {path.name}-wal is still there")
     draft = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
@@ -256,8 +282,12 @@ def _migrate(db: sqlite3.Connection, path: Path, migrations: Sequence[Migration]
 
 def _has_log(path: Path) -> bool:
     """Whether something lies in the log; opening makes an empty one."""
-    log = path.with_name(path.name + "-wal")
+    log = _log_of(path)
     return log.exists() and log.stat().st_size > 0
+
+
+def _log_of(path: Path) -> Path:
+    return path.with_name(path.name + "-wal")
 
 
 def _number(db: sqlite3.Connection, question: str) -> int:

@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from typing import TypeVar
 
 from orchestrator.load.flatten import RETURNABLE
+from orchestrator.load.moved import moved
 from orchestrator.load.node import MappingNode, Name, Node, SequenceNode, child, has, name_at, names_at, place_of
 from orchestrator.load.problems import Problems, meant, quote
+from orchestrator.model.inventory import Inventory
+
+T = TypeVar("T")
 
 
-def check_order(root: MappingNode, problems: Problems) -> None:
+def check_order(root: MappingNode, inventory: Inventory, problems: Problems) -> None:
     """Report steps that cannot be told apart, put in an order, or returned."""
     found = child(root, "steps")
     if isinstance(found, SequenceNode):
-        _Order(found.items, problems).check()
+        _Order(found.items, inventory, problems).check()
 
 
 class _Order:
-    def __init__(self, nodes: tuple[Node, ...], problems: Problems) -> None:
+    def __init__(self, nodes: tuple[Node, ...], inventory: Inventory, problems: Problems) -> None:
         self._problems = problems
         self._nodes: dict[str, Node] = {}
         self._needs: dict[str, tuple[str, ...]] = {}
@@ -28,6 +33,11 @@ class _Order:
             above = self._take(node, above)
         instead = (step for node in nodes for step in _items(node, "plan_b"))
         self._check_ids(name for step in instead if (name := name_at(step, "id")) is not None)
+        self._moved = {name: moved(node, inventory) for name, node in self._nodes.items()}
+        self._movers = _inverted(self._moved)
+        self._returns = {name: _returned(node) for name, node in self._nodes.items()}
+        self._returned_by = _inverted(self._returns)
+        self._needed_by = _inverted(self._needs)
 
     def _check_ids(self, names: Iterable[Name]) -> None:
         """The steps of a plan B are called by their names in the same run."""
@@ -109,6 +119,9 @@ class _Order:
         elif later := self._first_before(name, returned):
             message = f"{what}: it was done after {quote(later)}, so it must be returned before it"
             self._problems.add(name.place, message, "name the last step of the way out first")
+        elif later := self._stands_upon(step, name.text, before):
+            message = f"{what}: {quote(later)} was done after it and {self._shared(name.text, later)} too"
+            self._problems.add(name.place, message, f"return {quote(later)} first")
         else:
             return True
         return False
@@ -118,10 +131,44 @@ class _Order:
         before = _ancestors(name.text, self._needs)
         return next((done for done in returned if done in before), None)
 
+    def _stands_upon(self, step: str, name: str, before: set[str]) -> str | None:
+        """The last step between ``name`` and its return in ``step`` that moves the same and is not returned by then.
+
+        What that one found when it began holds what ``name`` did. An undo would bring back just that, and nobody would
+        take it away any more.
+        """
+        movers = {mover for what in self._moved[name] for mover in self._movers[what]} & before
+        standing = {mover for mover in movers if before.isdisjoint(self._returned_by.get(mover, ()))}
+        standing -= {name, *self._returns[step]}  # in which order those stand is seen already
+        if not standing:
+            return None
+        after = _ancestors(name, self._needed_by)
+        return next((later for later in reversed(self._nodes) if later in standing and later in after), None)
+
+    def _shared(self, name: str, later: str) -> str:
+        """What two steps have in common, as ``moves 'iad'``."""
+        both = sorted(self._moved[name] & self._moved[later])
+        return f"{both[0].verb} {', '.join(quote(what.name) for what in both)}"
+
 
 def _items(node: Node, key: str) -> tuple[Node, ...]:
     found = child(node, key)
     return found.items if isinstance(found, SequenceNode) else ()
+
+
+def _returned(node: Node) -> tuple[str, ...]:
+    """What a step returns."""
+    kind = name_at(node, "do")
+    return tuple(name.text for name in names_at(node, "steps")) if kind is not None and kind.text == "return" else ()
+
+
+def _inverted(index: Mapping[str, Iterable[T]]) -> dict[T, tuple[str, ...]]:
+    """By each thing the steps that have it."""
+    found: dict[T, list[str]] = {}
+    for step, things in index.items():
+        for thing in things:
+            found.setdefault(thing, []).append(step)
+    return {thing: tuple(steps) for thing, steps in found.items()}
 
 
 def _ancestors(step: str, needs: Mapping[str, tuple[str, ...]]) -> set[str]:

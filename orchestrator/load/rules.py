@@ -53,7 +53,7 @@ def check_rules(root: MappingNode, inventory: Inventory, problems: Problems) -> 
         what = subject(root, ("steps", index))
         rules.check_step(what, step)
         rules.check_plan_b(what, step)
-    check_order(root, problems)
+    check_order(root, inventory, problems)
 
 
 def _section(root: MappingNode, key: str) -> tuple[Pair, ...]:

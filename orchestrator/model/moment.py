@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
@@ -39,10 +40,34 @@ def parse_moment(text: str, now: float) -> float:
 
 def format_moment(at: float, now: float | None = None) -> str:
     """The local time: ``04:00`` within half a day of ``now``, near it with seconds, else with its date and zone."""
-    local = datetime.fromtimestamp(at, UTC).astimezone()
+    return _shown(at, now, seconds=now is not None and abs(at - now) < _CLOSE)
+
+
+def format_moments(moments: Sequence[float], now: float) -> list[str]:
+    """The moments of one line, each as by ``format_moment``, but all with seconds where one of them has."""
+    seconds = any(abs(at - now) < _CLOSE for at in moments)
+    return [_shown(at, now, seconds=seconds) for at in moments]
+
+
+def format_day(at: float) -> str:
+    """The local date: ``2026-11-23``."""
+    return f"{_local(at):%Y-%m-%d}"
+
+
+def format_zone(at: float) -> str:
+    """The name of the local time zone at that moment: ``CET``."""
+    return f"{_local(at):%Z}"
+
+
+def _shown(at: float, now: float | None, *, seconds: bool) -> str:
+    time = f"{_local(at):%H:%M:%S}" if seconds else f"{_local(at):%H:%M}"
     if now is None or abs(at - now) >= _NEAR:
-        return f"{local:%Y-%m-%d %H:%M %Z}"
-    return f"{local:%H:%M:%S}" if abs(at - now) < _CLOSE else f"{local:%H:%M}"
+        return f"{format_day(at)} {time} {format_zone(at)}"
+    return time
+
+
+def _local(at: float) -> datetime:
+    return datetime.fromtimestamp(at, UTC).astimezone()
 
 
 def timestamp(at: float | None) -> str | None:

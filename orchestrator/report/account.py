@@ -53,6 +53,13 @@ class Trouble:
 
     what: str
     reason: str
+    step: str = ""
+    """Empty where no step is to blame."""
+
+    @property
+    def is_stuck(self) -> bool:
+        """Whether a person must look before anything goes on."""
+        return self.what.endswith(StepStatus.STUCK)
 
     def __str__(self) -> str:
         return f"{self.what}: {self.reason}"
@@ -72,21 +79,32 @@ class StepAccount:
     """Those of the last progress entry before any undo."""
     works_since: float | None = None
     """Unix time at which this try began, or its undo; of a try that people had to approve, when they had."""
+    undo_since: float | None = None
+    """Unix time at which its undo began; None where it has not since the step last began."""
 
 
 class Account:
     """A run as its plan and its journal so far tell it."""
 
-    def __init__(self, plan: Plan, entries: Iterable[Entry] = ()) -> None:
+    def __init__(self, plan: Plan, entries: Iterable[Entry] = (), typed: str = "") -> None:
         self.plan = plan
         self.run = ""
+        self.typed = typed
+        """The run as a person types it in a command, with its journal; where nothing is said, by its name."""
         self.state = RunState()
         self.guards: list[Finding] = []
+        self.left = False
+        """Nobody works on the run, as far as who reports knows: the times of its steps stand still."""
         self.troubles: list[Trouble] = []
+        """What is wrong now, or was when the run turned back."""
+        self.earlier: list[Trouble] = []
+        """What had failed before a person let it go on, or wanted it back."""
         self.breaches: dict[str, Finding] = {}
         """The guards that are broken, since the run last went forward."""
         self.asked_back = False
-        """A person asked for the undo; else the run's own failure did."""
+        """A person asked for the undo, or aborted the run; else the run's own failure did."""
+        self.aborted = False
+        """A person's abort turned it back, or stopped it before it had touched anything."""
         self._steps: dict[str, StepAccount] = {step.id: StepAccount() for step in plan.steps}
         for entry in entries:
             self.add(entry)
@@ -94,6 +112,7 @@ class Account:
     def add(self, entry: Entry) -> None:
         """Take the next entry in."""
         self.run = self.run or entry.run
+        self.typed = self.typed or entry.run
         before, self.state = self.state, fold([entry], self.state)
         match entry.kind:
             case "verdict":
@@ -130,20 +149,43 @@ class Account:
         """The moment up to which times count: ``now`` while the run lives, else the last entry's."""
         return max(now, self.state.at) if self.state.status in LIVE else self.state.at
 
+    @property
+    def is_left(self) -> bool:
+        """Whether nobody works on it: who did has gone, or was told by a failure or an abort to hold it."""
+        return self.left or is_parked(self.state)
+
     def took(self, name: str, now: float) -> float | None:
-        """Seconds from the step's first gate until it was settled, or until now; None before it began."""
+        """Seconds from the step's first gate until it was settled, or until now; once it goes back those of its undo.
+
+        None before it began.
+        """
+        back = self.undo_took(name, now)
+        return self.lasted(name, now) if back is None else back
+
+    def lasted(self, name: str, now: float) -> float | None:
+        """Seconds from the step's first gate until it was settled, its undo too, or until now; None before it began."""
         step = self.state.step(name)
         if step.entered is None or step.status is StepStatus.NOTHING:
             return None
-        last = self.end(now) if step.status in ACTIVE or step.since is None else step.since
-        return max(0.0, last - step.entered)
+        return max(0.0, self._last(step, now) - step.entered)
+
+    def undo_took(self, name: str, now: float) -> float | None:
+        """Seconds from the begin of the step's undo until that was settled, or until now; None where it has none."""
+        since = self.step(name).undo_since
+        return None if since is None else max(0.0, self._last(self.state.step(name), now) - since)
+
+    def _last(self, step: StepState, now: float) -> float:
+        """Until when the step's time counts."""
+        if step.status not in ACTIVE and step.since is not None:
+            return step.since
+        return self.state.at if self.is_left else self.end(now)
 
     def works(self, name: str, now: float) -> float | None:
         """Seconds since this try of the step began to work, or its undo; None where nobody works on it."""
         since = self.step(name).works_since
         if since is None or self.state.step(name).status not in ACTIVE:
             return None
-        return max(0.0, self.end(now) - since)
+        return max(0.0, self._last(self.state.step(name), now) - since)
 
     def elapsed(self, now: float) -> float:
         """Seconds since the run began."""
@@ -232,23 +274,48 @@ class Account:
 
     def _add_status(self, entry: Entry, before: RunState) -> None:
         status = str(entry.data["status"])
+        step = self.step(entry.step)
         if status in {StepStatus.GATING, StepStatus.UNDOING}:
-            self.step(entry.step).recent = []
-        if status == StepStatus.GATING or StepStatus.UNDOING == status != before.step(entry.step).status:
-            self.step(entry.step).works_since = entry.at
+            step.recent = []
+        if status == StepStatus.GATING:
+            step.works_since, step.undo_since = entry.at, None
+            self._let_pass(entry.step)
+        if StepStatus.UNDOING == status != before.step(entry.step).status:
+            step.works_since = step.undo_since = entry.at
+            self.troubles = [one for one in self.troubles if one.step != entry.step or not one.is_stuck]
+            step.waymarks = []  # those of the way out; they are no part of the way back
         if status in BROKEN:
-            self.troubles.append(Trouble(f"{entry.step} {status}", str(entry.data.get("reason", ""))))
+            self.troubles.append(Trouble(f"{entry.step} {status}", str(entry.data.get("reason", "")), entry.step))
+
+    def _let_pass(self, *steps: str) -> None:
+        """The troubles of these steps are over; "" are those that no step is to blame for."""
+        over = [trouble for trouble in self.troubles if trouble.step in steps]
+        self.troubles = [trouble for trouble in self.troubles if trouble.step not in steps]
+        self.earlier += [trouble for trouble in over if not trouble.is_stuck]
 
     def _add_run(self, entry: Entry, before: RunState) -> None:
         status, reason = RunStatus(str(entry.data["status"])), str(entry.data.get("reason", ""))
         if status is RunStatus.RUNNING:
             self.breaches = {}
-        if status is RunStatus.UNDOING and not before.undoing:
-            # An owner of its own, that has come only to undo, was sent by a person.
-            self.asked_back = entry.epoch > before.epoch
+        if status is RunStatus.RUNNING and entry.epoch > before.epoch:
+            self._let_pass("")
+        if status in {RunStatus.UNDOING, RunStatus.REFUSED} and not before.undoing:
+            self._turn_back(before.abort == "undo", status is RunStatus.UNDOING and entry.epoch > before.epoch)
         failed = status is RunStatus.UNDOING and not self.asked_back
-        if not self.troubles and (failed or status in {RunStatus.REFUSED, RunStatus.STUCK}):
+        refused = status is RunStatus.REFUSED and not self.aborted
+        if not self.troubles and (failed or refused or status is RunStatus.STUCK):
             self.troubles.append(Trouble(f"run {'failed' if failed else status}", reason))
+
+    def _turn_back(self, aborted: bool, came: bool) -> None:
+        """``came``: an owner of its own, that has come only to undo, was sent by a person."""
+        self.aborted, self.asked_back = aborted, aborted or came
+        if self.asked_back:
+            self._let_pass("", *self._steps)
+
+
+def is_parked(state: RunState) -> bool:
+    """Whether it is held because of a failure or an abort: nobody works on it until a person resumes or undoes it."""
+    return state.status is RunStatus.HELD and state.answered
 
 
 def abort_text(state: RunState) -> str:

@@ -7,7 +7,7 @@ from typing import Final
 
 from orchestrator.model.plan import Plan, PlannedStep
 from orchestrator.model.runbook import HoldStep, ManualStep, ReturnStep
-from orchestrator.report.account import ACTIVE, LIVE, Account
+from orchestrator.report.account import ACTIVE, LIVE, Account, is_parked
 from orchestrator.status import RunState, RunStatus, StepState, StepStatus
 
 _AT_WORK: Final = frozenset({StepStatus.CONVERGING, StepStatus.UNDOING})
@@ -23,19 +23,26 @@ class Advice:
 
 
 def waits_for_approval(plan: Plan, state: RunState) -> list[str]:
-    """The steps that stand still until a person approves them."""
-    return [step.id for step in plan.steps if _asks(plan, step, state.step(step.id))]
+    """The steps that stand still until a person approves them; none of a run that waits to be resumed or undone."""
+    if is_parked(state):
+        return []
+    return [step.id for step in plan.steps if _is_on_its_way(step, state) and _asks(plan, step, state.step(step.id))]
 
 
 def advice(account: Account) -> list[Advice]:
-    """What can be typed while somebody works on the run; nothing while it goes on by itself."""
+    """What can be typed while somebody works on the run; nothing while it goes on by itself.
+
+    Where nobody does, as far as the account knows, what ``advice_when_left`` says.
+    """
+    if account.left and account.state.status in LIVE:
+        return advice_when_left(account)
     match account.state.status:
         case RunStatus.HELD:
-            approvals = _approvals(account)
+            approvals = _approvals(account, "lets {} go on")
             waits = bool(approvals) or _waits_for_time(account)
             return [*approvals, _abort(account)] if waits else _left(account)
         case RunStatus.UNDOING:
-            return _approvals(account)
+            return _approvals(account, "lets {} go on")
         case RunStatus.INTERRUPTED | RunStatus.STUCK:
             return _left(account)
         case RunStatus.DONE if account.left_changed():
@@ -47,29 +54,34 @@ def advice(account: Account) -> list[Advice]:
 def advice_when_left(account: Account) -> list[Advice]:
     """What can be typed once nobody works on the run any more; nothing where it is over."""
     if account.state.status in LIVE:
-        return _approvals(account) + _left(account)
+        return _approvals(account, "says yes for the resume") + _left(account)
     return advice(account)
 
 
-def _approvals(account: Account) -> list[Advice]:
+def way_on(state: RunState, typed: str) -> Advice:
+    """How a run that nobody works on, and that is not over, goes on the way that it was going; ``typed`` is the run."""
+    first = "after the repair: looks again and " if state.status is RunStatus.STUCK else ""
+    if state.undoing:
+        return Advice(f"failover undo {typed}", f"{first}goes on undoing")
+    return Advice(f"failover resume {typed}", f"{first}goes on")
+
+
+def _approvals(account: Account, effect: str) -> list[Advice]:
     waiting = waits_for_approval(account.plan, account.state)
-    return [Advice(f"failover approve {account.run} {step}", f"lets {step} go on") for step in waiting]
+    return [Advice(f"failover approve {account.typed} {step}", effect.format(step)) for step in waiting]
 
 
 def _left(account: Account) -> list[Advice]:
-    stuck = account.state.status is RunStatus.STUCK
-    first = "after the repair: looks again and " if stuck else ""
-    if account.state.undoing:
-        return [Advice(f"failover undo {account.run}", f"{first}goes on undoing")]
-    return [Advice(f"failover resume {account.run}", f"{first}goes on"), _undo(account)]
+    first = way_on(account.state, account.typed)
+    return [first] if account.state.undoing else [first, _undo(account)]
 
 
 def _abort(account: Account) -> Advice:
-    return Advice(f"failover abort {account.run}", "ends the wait and goes back")
+    return Advice(f"failover abort {account.typed}", "ends the wait and goes back")
 
 
 def _undo(account: Account) -> Advice:
-    return Advice(f"failover undo {account.run}", "goes back to how it was before the run")
+    return Advice(f"failover undo {account.typed}", "goes back to how it was before the run")
 
 
 def _waits_for_time(account: Account) -> bool:
@@ -79,6 +91,11 @@ def _waits_for_time(account: Account) -> bool:
         and account.state.step(planned.id).status in ACTIVE
         for planned in account.plan.steps
     )
+
+
+def _is_on_its_way(planned: PlannedStep, state: RunState) -> bool:
+    """Whether somebody goes on with the step once it is approved: on the way back only what goes back, or a plan B."""
+    return not state.undoing or planned.instead_of is not None or state.step(planned.id).status is StepStatus.UNDOING
 
 
 def _asks(plan: Plan, planned: PlannedStep, state: StepState) -> bool:

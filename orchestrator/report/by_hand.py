@@ -14,7 +14,10 @@ from orchestrator.report.sheet import one_line
 
 
 def by_hand_text(works: Sequence[ManualWork], run: str, owner: str | None = None) -> str:
-    """The remaining steps in the order in which they are to be done; ``owner`` is who works on the run now."""
+    """The remaining steps in the order in which they are to be done.
+
+    ``run`` is the run as it is typed in a command; ``owner`` is who works on it now.
+    """
     if not works:
         return "by hand\n  nothing: the run has left nothing to take back"
     return "\n".join(_lines(works, run, owner))
@@ -36,7 +39,7 @@ def _lines(works: Sequence[ManualWork], run: str, owner: str | None) -> Iterator
         yield f"  {number}. {one_line(work.step)}: {one_line(work.why)}"
         yield from (f"     first {one_line(line)}" for line in work.first)
         yield from (f"       {_printable(command)}" for command in work.commands)
-    yield f"  then: failover undo {run}, which looks that all is as it was and ends the run"
+    yield f"  then, to look that all is as it was and to end the run: failover undo {_printable(run)}"
 
 
 def _printable(command: str) -> str:

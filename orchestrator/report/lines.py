@@ -37,12 +37,15 @@ class LineReport:
     speaks when it changes its mind. Times of day are local, from the entries.
 
     ``so_far`` is what the journal holds already when a run is taken up again, or approved ahead; it is known, not said.
+    ``typed`` is the run as a person types it in a command, where that is more than its name.
     """
 
-    def __init__(self, plan: Plan, write: Callable[[str], None], clock: Clock, so_far: Iterable[Entry] = ()) -> None:
+    def __init__(
+        self, plan: Plan, write: Callable[[str], None], clock: Clock, so_far: Iterable[Entry] = (), typed: str = ""
+    ) -> None:
         self._write = write
         self._clock = clock
-        self._account = Account(plan, so_far)
+        self._account = Account(plan, so_far, typed)
         self._steps = {step.id: step for step in plan.steps}
         self._column = max(len("run"), *(len(step.id) for step in plan.steps))
         self._spoke: dict[str, float] = {}
@@ -135,9 +138,10 @@ class LineReport:
         if status is RunStatus.RUNNING and not reason and self._account.state.began == entry.at:
             plan = self._account.plan
             reason = f"{entry.run}: {plan.runbook.runbook} {parameters_text(plan)}".strip()
+            reason += f" (local times, {datetime.fromtimestamp(entry.at).astimezone():%Z})"
         if status is RunStatus.DONE and not reason:
             reason = f"took {format_duration(self._account.elapsed(entry.at))}"
-        yield status, reason
+        yield status, reason.removeprefix(f"{status} ")
         for order in advice(self._account):
             yield "next", f"{order.command}  ({order.effect})"
 
@@ -155,7 +159,9 @@ class LineReport:
             return
         took = self._account.took(entry.step, entry.at)
         if status in _SETTLED and took is not None:
-            reason = f"{reason} (took {format_duration(took)})" if reason else f"took {format_duration(took)}"
+            of_undo = self._account.undo_took(entry.step, entry.at) is not None
+            spent = f"{'undo ' if of_undo else ''}took {format_duration(took)}"
+            reason = f"{reason} ({spent})" if reason else spent
         yield status, reason
 
     def _intent(self, entry: Entry) -> Iterator[tuple[str, str]]:

@@ -29,12 +29,15 @@ class LiveReport:
     written, when it closes; ``LineReport`` is the better choice there.
 
     ``so_far`` is what the journal holds already when a run is taken up again, or approved ahead.
+    ``typed`` is the run as a person types it in a command, where that is more than its name.
     """
 
-    def __init__(self, plan: Plan, console: Console, clock: Clock, so_far: Iterable[Entry] = ()) -> None:
+    def __init__(
+        self, plan: Plan, console: Console, clock: Clock, so_far: Iterable[Entry] = (), typed: str = ""
+    ) -> None:
         self._console = console
         self._clock = clock
-        self._account = Account(plan, so_far)
+        self._account = Account(plan, so_far, typed)
         self._note: tuple[str, str] = ("", "")
         self._lock = threading.Lock()  # rich redraws in a thread of its own
         self._closed = False
@@ -77,7 +80,9 @@ class LiveReport:
         for number, line in enumerate(text.splitlines()):
             if number == 0:
                 yield Text()
-            yield from (Text(part, style) for part in sheet.wrap(line, 2 * number))
+                yield from (Text(part, style) for part in sheet.wrap(line, 0))
+            else:
+                yield from sheet.command(line, 2, style)
 
     def _height(self, below: int) -> int | None:
         """How high the tree may be over ``below`` lines; None where nothing limits it."""

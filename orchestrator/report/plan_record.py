@@ -38,10 +38,10 @@ Its record (``plan_record``) has these keys, and will keep them::
     undo                                  ids of the steps that an undo works on, the first one first
     point_of_no_return                    the first step that cannot be undone, or null
     times                                 seconds without people: expected, at_most (null: no limit), window (or null),
-                                          back (an undo from where it takes longest; null: unknown, or no window);
-                                          people: steps that wait for them; with_people: expected, with what the
-                                          runbook says of people; unknown: other steps that nobody can estimate;
-                                          window_ends, begin_by: RFC 3339, or null where no end is stated
+                                          back (an undo in single moves, from where it takes longest; null: unknown, or
+                                          no window); people: steps that wait for them; with_people: expected, with
+                                          what the runbook says of people; unknown: other steps that nobody can
+                                          estimate; window_ends, begin_by: RFC 3339, or null where no end is stated
 """
 
 from __future__ import annotations

@@ -17,6 +17,8 @@ WIDTH: Final = 100
 """Columns: what two windows side by side, a pull request and a mail all show."""
 _BODY: Final = 4
 """Blanks before what belongs to the step above."""
+_LEAST: Final = 24
+"""Columns for a text, however long its lead and narrow the terminal."""
 _TITLE: Final = 9
 """As wide as the longest title of a step's lines, and a blank."""
 
@@ -37,16 +39,31 @@ class _Line:
     text: str = ""
     style: Style = ""
     indent: int = 0
+    lead: str = ""
+    """Stands before the text, which hangs below itself."""
+    wraps: bool = False
+    """It is broken at words where it is too wide; what is no prose never is."""
 
 
-def plan_text(plan: Plan, *, colour: bool = False) -> str:
-    """The plan for people, at most some 100 columns wide.
+def plan_text(plan: Plan, *, colour: bool = False, width: int = WIDTH) -> str:
+    """The plan for people, so many columns wide, but for tables and single long words.
 
     A step with changes is marked ``~``, one that takes others back ``<``, one that finds everything as it wants it
     ``=``, one of a plan B ``B``, one that is left out ``-``; checks and waits have no mark. ``colour`` is for
     terminals only; without it there is no control character in the text.
     """
-    return "".join(f"{_shown(line, colour)}\n" for line in _lines(plan))
+    return "".join(f"{_shown(part, colour)}\n" for line in _lines(plan) for part in _broken(line, width))
+
+
+def _broken(line: _Line, width: int) -> Iterator[_Line]:
+    """The line as it fits: its first part behind the lead, the others below."""
+    if not line.wraps:
+        yield line
+        return
+    hang = len(line.lead) or 2
+    room = max(_LEAST, width - line.indent - hang)
+    for number, part in enumerate(textwrap.wrap(line.text, room, break_long_words=False, break_on_hyphens=False)):
+        yield _Line(part if number else line.lead + part, line.style, line.indent + (hang if number else 0))
 
 
 def _shown(line: _Line, colour: bool) -> str:
@@ -71,8 +88,8 @@ def _lines(plan: Plan) -> Iterator[_Line]:
 
 def _head(plan: Plan) -> Iterator[_Line]:
     given = parameters_text(plan) or "(no parameters)"
-    yield from _wrapped(given, lead=f"{plan.runbook.runbook}  ", style="title", width=WIDTH)
-    yield from _wrapped(plan.runbook.summary, width=WIDTH)
+    yield from _wrapped(given, lead=f"{plan.runbook.runbook}  ", style="title")
+    yield from _wrapped(plan.runbook.summary)
 
 
 def _steps(plan: Plan) -> Iterator[_Line]:
@@ -89,7 +106,7 @@ def _steps(plan: Plan) -> Iterator[_Line]:
 def _include(plan: Plan, name: str) -> Iterator[_Line]:
     what = plan.runbook.includes[name]
     given = " ".join(f"{key}={value}" for key, value in what.parameters.items()) or "(no parameters)"
-    yield from _wrapped(given, lead=f"▸ {name}: runbook {what.runbook}  ", style="title", width=WIDTH)
+    yield from _wrapped(given, lead=f"▸ {name}: runbook {what.runbook}  ", style="title")
 
 
 def _step(planned: PlannedStep, mark: tuple[str, Style], needs: str = "") -> Iterator[_Line]:
@@ -195,9 +212,7 @@ def _below(lines: Iterable[_Line]) -> Iterator[_Line]:
     return (replace(line, indent=line.indent + _BODY) for line in lines)
 
 
-def _wrapped(text: str, *, lead: str = "", style: Style = "", width: int = WIDTH - 2 * _BODY) -> Iterator[_Line]:
-    """``text`` broken at words, its first line behind ``lead``, the others below; no line from no text."""
-    hang = len(lead) or 2
-    parts = textwrap.wrap(one_line(text), width - hang, break_long_words=False, break_on_hyphens=False)
-    for number, part in enumerate(parts):
-        yield _Line(part if number else lead + part, style, indent=hang if number else 0)
+def _wrapped(text: str, *, lead: str = "", style: Style = "") -> Iterator[_Line]:
+    """``text`` behind ``lead``, to be broken at words; no line from no text."""
+    if line := one_line(text):
+        yield _Line(line, style, lead=lead, wraps=True)

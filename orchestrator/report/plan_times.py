@@ -7,13 +7,15 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Final
 
-from orchestrator.model.moment import format_moment
+from orchestrator.model.moment import format_day, format_moments, format_zone
 from orchestrator.model.plan import Plan
 from orchestrator.model.units import format_duration
 from orchestrator.planning import begin_by
 from orchestrator.planning.times import back_from, critical_path
 
 _PEOPLE: Final = "the time that people take"
+_UNDO: Final = "undo --at-once"
+"""The times of a plan are of single moves; the live view has those of both ways."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +36,7 @@ class PlanTimes:
     """Steps that have no limit, people or not."""
     window: float | None
     back: float | None
-    """What an undo takes from where it takes longest; None where that is unknown, or where there is no window."""
+    """What an undo in single moves takes from where it takes longest; None where that is unknown, or with no window."""
     window_ends: float | None
     """Unix time by which all must be over."""
     begin_by: float | None
@@ -103,17 +105,18 @@ def _window(times: PlanTimes, window: float) -> str:
     if times.back is None or times.back > window:
         return text
     by = format_duration(window - times.back)
-    return f"{text}; begin an undo (~{format_duration(times.back)}) within {by} of the start"
+    return f"{text}; {_UNDO} within {by} of the start (takes ~{format_duration(times.back)})"
 
 
 def _window_ends(times: PlanTimes, ends: float, begin: float) -> str:
-    """The times of day are near the end, which has its date."""
+    """The times of day are near the end, which has its date and zone."""
     waits = [name for name, take in times.people.items() if take is None]
-    text = f"{format_moment(ends)}: begin by {format_moment(begin, ends)}"
+    end, first, back = format_moments([ends, begin, ends - (times.back or 0.0)], ends)
+    text = f"{format_day(ends)} {end} {format_zone(ends)}: begin by {first}"
     text += f", earlier by {_PEOPLE} ({_names(waits)})" if waits else ""
     if not times.back:
         return text
-    return f"{text}; begin an undo (~{format_duration(times.back)}) by {format_moment(ends - times.back, ends)}"
+    return f"{text}; {_UNDO} by {back} (takes ~{format_duration(times.back)})"
 
 
 def _names(steps: Iterable[str]) -> str:

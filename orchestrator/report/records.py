@@ -16,7 +16,8 @@ A run's record (``run_record``) has these keys, and will keep them::
         id, do, returns                   returns: the step that this part of a return takes back, or null
         instead_of                        the step whose plan B it belongs to, or null
         status, reason, attempt
-        began, seconds                    from its first gate until it was settled; null before
+        began, seconds                    from its first gate until it was settled, its undo too; null before
+        undo_took                         seconds, of these, since its undo began; null where it has none
         expected, overdue_after, past     seconds, and how many past runs they rest on, as in the plan
         progress, numbers                 its last words, and their numbers (a drain: sessions, open, idle, …)
         approved_by                       null where nobody has
@@ -91,11 +92,11 @@ def owner_record(run: str, epoch: int, owner: str | None, at: float, *, silent: 
     return {**keys, "attempt": 0, "data": data}
 
 
-def run_record(plan: Plan, row: RunRow, entries: Iterable[Entry], now: float | None = None) -> Record:
+def run_record(plan: Plan, row: RunRow, entries: Iterable[Entry], now: float | None = None, typed: str = "") -> Record:
     """The run so far, with the keys that the module's docstring names; what is overdue, at ``now`` (Unix time) or at
-    the last entry.
+    the last entry. ``typed`` is the run as it is typed in a command, where that is more than its name.
     """
-    account = Account(plan, entries)
+    account = Account(plan, entries, typed or row.run)
     account.run = row.run
     state = account.state
     return {
@@ -121,10 +122,15 @@ def runs_table(rows: Sequence[RunRow], states: Mapping[str, RunState], now: floa
     return Page(lambda sheet: _table(rows, states, now, sheet) if rows else [Text("no runs yet", "dim")])
 
 
-def status_view(plan: Plan, row: RunRow, entries: Iterable[Entry], now: float) -> Page:
-    """The run as the live view shows it, once, at ``now`` (Unix time)."""
-    account = Account(plan, entries)
-    account.run = row.run
+def status_view(
+    plan: Plan, row: RunRow, entries: Iterable[Entry], now: float, typed: str = "", *, left: bool = False
+) -> Page:
+    """The run as the live view shows it, once, at ``now`` (Unix time); ``typed`` as in ``run_record``.
+
+    ``left``: nobody works on it, so that its steps stand still, and other commands are of use.
+    """
+    account = Account(plan, entries, typed or row.run)
+    account.run, account.left = row.run, left
     return run_tree(account, now)
 
 
@@ -141,7 +147,7 @@ def _clock_record(account: Account, now: float) -> Record:
 
 def _step_record(account: Account, planned: PlannedStep) -> Record:
     step, told = account.state.step(planned.id), account.step(planned.id)
-    took = account.took(planned.id, account.state.at)
+    took, back = account.lasted(planned.id, account.state.at), account.undo_took(planned.id, account.state.at)
     return {
         "id": planned.id,
         "do": planned.step.do,
@@ -152,6 +158,7 @@ def _step_record(account: Account, planned: PlannedStep) -> Record:
         "attempt": step.attempt,
         "began": timestamp(step.entered),
         "seconds": None if took is None else round(took, 3),
+        "undo_took": None if back is None else round(back, 3),
         "expected": planned.expected,
         "overdue_after": planned.overdue,
         "past": planned.past,
@@ -177,7 +184,7 @@ def _finding_record(found: Finding) -> Record:
 
 
 def _table(rows: Sequence[RunRow], states: Mapping[str, RunState], now: float, sheet: Sheet) -> list[Text]:
-    head = [Text(word, "dim") for word in ("run", "runbook", "status", "began", "took", "reason")]
+    head = [Text(word, "dim") for word in ("run", "runbook", "status", "began (local)", "took", "reason")]
     return sheet.table([head, *(_line(row, states.get(row.run), now, sheet) for row in rows)])
 
 

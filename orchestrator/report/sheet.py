@@ -7,6 +7,7 @@ neither break the layout nor send the terminal escape sequences. Styles are set 
 from __future__ import annotations
 
 import io
+import re
 import textwrap
 import unicodedata
 from collections.abc import Callable, Iterable, Sequence
@@ -23,6 +24,8 @@ _ASCII: Final = str.maketrans(
     {"→": "->", "←": "<-", "—": "-", "–": "-", "…": "...", "×": "x", "≥": ">=", "≤": "<=", "≠": "!=", "·": "-"}  # noqa: RUF001
     | {"‘": "'", "’": "'", "“": '"', "”": '"', "µ": "u", "✓": "ok", "✗": "x"}  # noqa: RUF001
 )
+
+_SHELL_WORD: Final = re.compile(r"""(?:'[^']*'|"[^"]*"|\S)+""")
 
 _S = StepStatus
 _GLYPHS: Final[dict[StepStatus, tuple[str, str, str]]] = {
@@ -87,6 +90,20 @@ class Sheet:
         parts = textwrap.wrap(self.say(text), room, max_lines=lines, placeholder=f" {short}", break_on_hyphens=False)
         return [" " * indent + part for part in parts]
 
+    def command(self, text: str, indent: int, style: str = "") -> list[Text]:
+        """A command to be typed, never cut; where it is too wide it is broken as a shell puts it together again."""
+        lines = [" " * indent + self.say(text)]
+        if cell_len(lines[0]) > self.width:
+            first, *words = _SHELL_WORD.findall(lines[0])
+            lines = [" " * indent + first]
+            for word in words:
+                if cell_len(f"{lines[-1]} {word} \\") <= self.width:
+                    lines[-1] += f" {word}"
+                else:
+                    lines[-1] += " \\"
+                    lines.append(" " * (indent + 2) + word)
+        return [Text(line, style, overflow="ignore") for line in lines]
+
     def table(self, rows: Sequence[Sequence[Text]], indent: int = 0) -> list[Text]:
         """Rows with aligned columns, two blanks apart; the last column takes what is left of the width."""
         if not rows:
@@ -113,7 +130,7 @@ class Page:
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         sheet = Sheet(options.max_width, options.ascii_only)
         for line in self.build(sheet):
-            fitted = sheet.fit(line)
+            fitted = line if line.overflow == "ignore" else sheet.fit(line)  # a command is whole, however narrow it is
             fitted.no_wrap = True
             fitted.overflow = "ignore"
             yield fitted
@@ -123,5 +140,5 @@ def plain(renderable: ConsoleRenderable, width: int = 80) -> str:
     """The renderable as text without any styles, for a file or a pager."""
     console = Console(file=io.StringIO(), width=width, color_system=None, force_terminal=False, _environ={})
     with console.capture() as capture:
-        console.print(renderable)
+        console.print(renderable, crop=False)  # a command is never cut
     return "\n".join(line.rstrip() for line in capture.get().splitlines()) + "\n"

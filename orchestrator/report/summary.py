@@ -38,9 +38,12 @@ def exit_code_of_undo(state: RunState) -> int:
     return 0 if state.status is RunStatus.UNDONE else exit_code(state)
 
 
-def summary(plan: Plan, entries: Iterable[Entry], run: str) -> Page:
-    """The closing summary of the run called ``run``: a rich renderable that fits any width without wrapping tables."""
-    account = Account(plan, entries)
+def summary(plan: Plan, entries: Iterable[Entry], run: str, typed: str = "") -> Page:
+    """The closing summary of the run called ``run``: a rich renderable that fits any width without wrapping tables.
+
+    ``typed`` is the run as a person types it in a command, where that is more than its name.
+    """
+    account = Account(plan, entries, typed or run)
     account.run = run
     return Page(lambda sheet: _lines(account, sheet))
 
@@ -52,14 +55,14 @@ def ending(account: Account) -> str:
         case RunStatus.DONE:
             return _done(account)
         case RunStatus.UNDONE:
-            how = "Undone as asked" if account.asked_back else "Failed and undone"
+            how = _why_undone(account)
             if left:
                 return f"{how}, except {left}: look there."
             if instead := _join(_replaced(account)):
                 return f"{how}, with plan B for {instead}: the world is as the runbook's plan B leaves it."
             return f"{how}: the world is as before."
         case RunStatus.REFUSED:
-            return "Refused: nothing was touched."
+            return f"{'Aborted' if account.aborted else 'Refused'}: nothing was touched."
         case RunStatus.STUCK:
             return _stuck(account)
         case RunStatus.HELD:
@@ -67,6 +70,12 @@ def ending(account: Account) -> str:
             return f"Held: {waiting} waits for approval." if waiting else "Held: it can be resumed or undone."
         case _:
             return _unfinished(account)
+
+
+def _why_undone(account: Account) -> str:
+    if account.aborted:
+        return "Aborted and undone"
+    return "Undone as asked" if account.asked_back else "Failed and undone"
 
 
 def _done(account: Account) -> str:
@@ -124,17 +133,25 @@ def _lines(account: Account, sheet: Sheet) -> Iterator[Text]:
 
 
 def _reasons(account: Account, sheet: Sheet) -> Iterator[Text]:
-    """The first failure; then what it is stuck at, and the run's own reason, where they say something more."""
-    first, later = account.troubles[:1], account.troubles[1:]
-    stuck = [trouble for trouble in later if trouble.what.endswith(StepStatus.STUCK)]
-    said = [*first, *stuck]
+    """The first failure; then what it is stuck at, the run's own reason, and what had failed before, where they say
+    something more.
+    """
+    said = [*account.troubles[:1], *(trouble for trouble in account.troubles[1:] if trouble.is_stuck)]
     for trouble in said:
         yield from (Text(part, "red") for part in sheet.wrap(str(trouble), 2))
-    if account.state.status is RunStatus.DONE or waits_for_approval(account.plan, account.state):
-        return
-    own = account.state.reason
+    own = _own_reason(account)
     if own and not any(own in trouble.reason or trouble.reason in own for trouble in said):
         yield from (Text(part) for part in sheet.wrap(own, 2))
+    told = {own, *(trouble.reason for trouble in said)} - {""}
+    earlier = [one for one in account.earlier if not any(one.reason in text or text in one.reason for text in told)]
+    for trouble in earlier[:1]:
+        yield from (Text(part) for part in sheet.wrap(f"earlier: {trouble}", 2))
+
+
+def _own_reason(account: Account) -> str:
+    """The run's reason, where it has ended or somebody has stopped it."""
+    waits = account.state.status is RunStatus.DONE or waits_for_approval(account.plan, account.state)
+    return "" if waits else account.state.reason
 
 
 def _steps(account: Account, sheet: Sheet) -> Iterator[Text]:
@@ -200,10 +217,10 @@ def _drains(account: Account) -> Iterator[str]:
 def _next(account: Account, sheet: Sheet) -> list[Text]:
     if orders := advice_when_left(account):
         return advice_lines(orders, sheet)
-    if account.state.status is RunStatus.REFUSED:
+    if account.state.status is RunStatus.REFUSED and not account.aborted:
         return [Text("  remove the reason, then give the same command again")]
     if account.state.status is RunStatus.UNDONE and account.troubles:
-        return advice_lines([Advice(f"failover status {account.run}", "every step again, with its verdicts")], sheet)
+        return advice_lines([Advice(f"failover status {account.typed}", "every step again, with its verdicts")], sheet)
     return []
 
 

@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from orchestrator.model.moment import format_moment
+from orchestrator.model.moment import format_moments, format_zone
 from orchestrator.model.plan import PlannedStep
 from orchestrator.model.units import format_duration
 from orchestrator.planning.times import UNDO_AT_MOST, paced_undo_takes, undo_takes
-from orchestrator.report.account import Account
+from orchestrator.report.account import Account, is_parked
 from orchestrator.report.advice import waits_for_approval
 from orchestrator.status import RunStatus, StepStatus
 
@@ -52,6 +52,8 @@ def step_timing(account: Account, planned: PlannedStep, now: float) -> StepTimin
     """The step's timing at ``now`` (Unix time); None where nobody works on it, or people decide how long it takes."""
     elapsed = account.works(planned.id, now)
     if elapsed is None or planned.timed is None:
+        return None
+    if is_parked(account.state):
         return None
     if planned.step.approval is not None and planned.id in waits_for_approval(account.plan, account.state):
         return None
@@ -100,9 +102,10 @@ class WindowTiming:
 
     def text(self, now: float) -> str:
         """What there is to say of it at ``now`` (Unix time)."""
-        ends, undo = f"window ends {format_moment(self.ends, now)}", self.undo
+        undo = self.undo
         if now > self.ends:
-            return f"the window is over since {format_moment(self.ends, now)}"
+            return f"the window is over since {self._moments(now)[0]}"
+        ends = f"window ends {self._moments(now)[0]}"
         if undo is None:
             return ends
         if undo.at_once is None or undo.paced is None:
@@ -111,14 +114,25 @@ class WindowTiming:
             return f"{ends}; the undo takes ~{format_duration(undo.at_once)}"
         if self.is_late(now):
             return f"too late for an undo within the window: it takes ~{format_duration(undo.at_once)}; {ends}"
-        return f"{self._undo_by(undo.at_once, undo.paced, now)}; {ends}"
+        return self._undo_by(undo.at_once, undo.paced, now)
 
     def _undo_by(self, at_once: float, paced: float, now: float) -> str:
-        fast = f"--at-once by {format_moment(self.ends - at_once, now)} (takes ~{format_duration(at_once)})"
+        """Of the two ways only those that are told have a part in how precise the line is."""
+        fast, slow = f"(takes ~{format_duration(at_once)})", f"(takes ~{format_duration(paced)})"
         if now > self.ends - paced:
-            return f"undo {fast}"
-        slow = f"undo by {format_moment(self.ends - paced, now)} (takes ~{format_duration(paced)})"
-        return slow if paced - at_once < _SAME else f"{slow}, {fast}"
+            ends, by = self._moments(now, at_once)
+            return f"undo --at-once by {by} {fast}; window ends {ends}"
+        if paced - at_once < _SAME:
+            ends, by = self._moments(now, paced)
+            return f"undo by {by} {slow}; window ends {ends}"
+        ends, by, late = self._moments(now, paced, at_once)
+        return f"undo by {by} {slow}, --at-once by {late} {fast}; window ends {ends}"
+
+    def _moments(self, now: float, *before: float) -> list[str]:
+        """The window's end, with the zone, and so many seconds before it."""
+        end, *others = format_moments([self.ends, *(self.ends - seconds for seconds in before)], now)
+        zone = format_zone(self.ends)
+        return [end if end.endswith(zone) else f"{end} {zone}", *others]
 
 
 def window_timing(account: Account) -> WindowTiming | None:

@@ -68,12 +68,12 @@ def run_tree(account: Account, now: float, height: int | None = None) -> Page:
 
 
 def advice_lines(orders: Sequence[Advice], sheet: Sheet) -> list[Text]:
-    """What can be typed, beside what it does; where that is too wide the commands alone, which are never cut."""
+    """What can be typed, beside what it does; where that is too wide the commands alone."""
     table = [[Text(sheet.say(order.command), "bold"), Text(order.effect, "dim")] for order in orders]
     wide = max((sum(cell.cell_len + 2 for cell in row) for row in table), default=0)
     if wide <= sheet.width:
         return sheet.table(table, indent=2)
-    return [Text(part, "bold") for order in orders for part in sheet.wrap(order.command, 2)]
+    return [line for order in orders for line in sheet.command(order.command, 2, "bold")]
 
 
 def _lines(account: Account, now: float, sheet: Sheet, height: int | None) -> Iterator[Text]:
@@ -109,7 +109,8 @@ def _footer(account: Account, sheet: Sheet) -> list[Text]:
     breaches = [found for found in account.breaches.values() if found.verdict.reason not in state.reason]
     lines = [_finding(found, sheet) for found in breaches]
     if state.reason and state.status is not RunStatus.RUNNING and not _said_above(state):
-        reason = sheet.wrap(f"{state.status}: {state.reason}", 0, 3)
+        said = state.reason if state.reason.startswith(f"{state.status} ") else f"{state.status}: {state.reason}"
+        reason = sheet.wrap(said, 0, 3)
         lines += [Text(part, RUN_STYLES[state.status]) for part in reason]
     lines += advice_lines(orders, sheet)
     return [Text(), *lines] if lines else []

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
+import os
+import stat
 import subprocess
 import sys
 import threading
@@ -100,8 +103,43 @@ time.sleep(60)
 def test_a_folder_that_cannot_be_used_is_refused(tmp_path: Path) -> None:
     """Trouble with the folder is told as one sentence with its remedy."""
     (tmp_path / "locks").write_text("a file")
-    with pytest.raises(RefusedError, match=r"cannot lock in .* — make the folder writable"):
+    with pytest.raises(RefusedError, match=r"cannot lock in .*/locks: .* — move the file away"):
         lock(tmp_path).acquire(["a"], "ann")
+
+
+@pytest.mark.parametrize(
+    ("number", "told"),
+    [
+        (errno.ENOSPC, "No space left on device — free space there"),
+        (errno.EDQUOT, "Disk quota exceeded — free space there"),
+        (errno.EROFS, "Read-only file system — make the folder writable"),
+        (errno.EIO, "Input/output error — mend that"),
+    ],
+)
+def test_a_disk_that_takes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, told: str) -> None:
+    """What the disk said is told with the remedy that fits, and none of the locks is kept."""
+
+    def refuse(*_: object) -> int:
+        raise OSError(number, os.strerror(number))
+
+    with monkeypatch.context() as broken:
+        broken.setattr(os, "pwrite", refuse)
+        broken.setattr(os, "ftruncate", refuse)
+        with pytest.raises(RefusedError, match=f"cannot lock in {tmp_path}/locks: {told}"):
+            lock(tmp_path).acquire(["a", "b"], "ann")
+    other = lock(tmp_path)
+    other.acquire(["a", "b"], "bob")
+    other.release()
+
+
+def test_makes_its_folders_private(tmp_path: Path) -> None:
+    """What it has to make is for this user alone, as the journal beside it; what is there stays as it is."""
+    tmp_path.chmod(0o755)
+    holder = FileLock(tmp_path / "state" / "locks", StoppedClock())
+    holder.acquire(["a"], "ann")
+    holder.release()
+    made = (tmp_path, tmp_path / "state", tmp_path / "state" / "locks")
+    assert [stat.S_IMODE(folder.stat().st_mode) for folder in made] == [0o755, 0o700, 0o700]
 
 
 def test_tells_who_holds_one_without_taking_it(tmp_path: Path) -> None:
@@ -109,7 +147,7 @@ def test_tells_who_holds_one_without_taking_it(tmp_path: Path) -> None:
     first, second = lock(tmp_path), lock(tmp_path)
     assert second.holder("run r1") is None
     first.acquire(["run r1"], "ann@ops1")
-    assert first.holder("run r1") == second.holder("run r1") == Holder(owner="ann@ops1")
+    assert first.holder("run r1") == second.holder("run r1") == Holder(owner="ann@ops1", since=SINCE)
     first.release()
     assert first.holder("run r1") is None
     second.acquire(["run r1"], "bob@ops2")

@@ -664,6 +664,16 @@ def test_saves_also_what_went_half_way(haproxy: RealHaproxy) -> None:
     assert intakes(haproxy.driver())["mx1"] == Intake(weight=7)
 
 
+def test_no_change_saves_the_state_file_too(haproxy: RealHaproxy) -> None:
+    """Whoever was killed between a change and its state file is made good by the next call, which changes nothing."""
+    driver = haproxy.driver(state_file=str(haproxy.state))
+    asyncio.run(driver.apply({"mx1": Intake(weight=7)}))
+    haproxy.state.unlink()
+    asyncio.run(driver.apply({}))
+    haproxy.reload()
+    assert intakes(haproxy.driver())["mx1"] == Intake(weight=7)
+
+
 def test_a_state_file_that_cannot_be_written_stops_the_change(haproxy: RealHaproxy) -> None:
     """Nothing is changed where it could not be saved."""
     driver = haproxy.driver(state_file="/nowhere/at/all/state")

@@ -239,6 +239,7 @@ def test_a_file_system_without_room(tmp_path: Path) -> None:
     assert set(messages) == {"fill_up", "make_on_full", "read_only"}
     assert "the disk is full" in messages["fill_up"]
     assert "the disk is full" in messages["make_on_full"]
+    assert "its file system is read-only" in messages["read_only"]
     for message in messages.values():
         assert message.startswith("cannot ")
         assert " — " in message

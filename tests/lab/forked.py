@@ -14,7 +14,7 @@ import signal
 import sys
 import time
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
@@ -102,7 +102,7 @@ def wait_for(met: Callable[[], bool], within: float, otherwise: Callable[[], str
         time.sleep(_LOOK_EVERY)
 
 
-def start(arguments: list[str], out: Path, tamper: Callable[[], None] = lambda: None) -> Child:
+def start(arguments: Sequence[str], out: Path, tamper: Callable[[], None] = lambda: None) -> Child:
     """Give a command; its output goes to ``out``, its errors beside. ``tamper`` is called in the child before it."""
     _preload()
     out.write_bytes(b"")
@@ -116,7 +116,7 @@ def start(arguments: list[str], out: Path, tamper: Callable[[], None] = lambda: 
 
 
 @contextmanager
-def forked(arguments: list[str], out: Path, tamper: Callable[[], None] = lambda: None) -> Iterator[Child]:
+def forked(arguments: Sequence[str], out: Path, tamper: Callable[[], None] = lambda: None) -> Iterator[Child]:
     """``start``, ended with the block."""
     child = start(arguments, out, tamper)
     try:
@@ -125,7 +125,7 @@ def forked(arguments: list[str], out: Path, tamper: Callable[[], None] = lambda:
         child.close()
 
 
-def failover(arguments: list[str], out: Path, tamper: Callable[[], None] = lambda: None) -> Child:
+def failover(arguments: Sequence[str], out: Path, tamper: Callable[[], None] = lambda: None) -> Child:
     """A command from its start to its end."""
     with forked(arguments, out, tamper) as child:
         child.end()
@@ -139,7 +139,7 @@ def _preload() -> None:
             importlib.import_module(module.name)
 
 
-def _be(arguments: list[str], out: Path, tamper: Callable[[], None]) -> NoReturn:
+def _be(arguments: Sequence[str], out: Path, tamper: Callable[[], None]) -> NoReturn:
     """In the child: the command line, with nothing of the test around it."""
     code = 70
     try:

@@ -210,7 +210,7 @@ REBOOT: Final = """\
     with:
       task: >-
         Reboot ${host}. When it is up, see that it runs the kernel that you want (uname -r) and that Postfix serves
-        (postfix status). Approve then; if it does not come back, stop this with Ctrl-C and type 'failover undo RUN'.
+        (postfix status). Approve then; if it does not come back, type 'failover abort RUN' in any terminal.
     estimate: 10m
     plan_b:
       - id: repair

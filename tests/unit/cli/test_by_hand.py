@@ -49,7 +49,7 @@ def test_a_stuck_run_says_the_commands_unasked(desk: Desk) -> None:
     said = desk.failover("status", RUN)
     assert (said.exit_code, printed(said.output)) == (0, COMMANDS)
     assert "     first see that ord takes mail at ord:25: it gets new traffic\n" in said.output
-    assert said.output.endswith(f"then: failover undo {RUN}, which looks that all is as it was and ends the run\n")
+    assert said.output.endswith(f"then, to look that all is as it was and to end the run: failover undo {RUN}\n")
 
 
 @pytest.mark.parametrize("statuses", [(), ("interrupted",), ("undoing",)])

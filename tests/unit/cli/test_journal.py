@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import json
 import os
+import sqlite3
 import stat
 import subprocess
 import sys
+import time
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
-from orchestrator.cli.ownership import locked, who
+from orchestrator.cli.ownership import locked, owner_of, who
+from orchestrator.errors import RefusedError
 from orchestrator.status import RunStatus
 
 from ..engine.scene import turn
@@ -121,15 +125,31 @@ def test_a_copy_of_a_run_that_somebody_works_on_says_so(desk: Desk, other: Desk,
         assert (copied.exit_code, "works on it now: this copy lacks what comes" in copied.stderr) == (0, True)
         refused = desk.failover("journal", "import", str(tmp_path / "run.jsonl"), "--journal", str(tmp_path / "j"))
         assert refused.exit_code == 1
-        assert (
-            f"cannot import run {RUN}: run {RUN} of {who()} (process {os.getpid()}) works on it here" in refused.stderr
-        )
+        assert f"cannot import run {RUN}: {who()} (process {os.getpid()}) works on it here" in refused.stderr
         assert not (tmp_path / "j").exists()
     header = json.loads((tmp_path / "run.jsonl").read_text().splitlines()[0])
     assert f"(process {os.getpid()})" in header["exported"]["owner"]
     sit(other)
     told = other.failover("journal", "import", str(tmp_path / "run.jsonl")).stdout
-    assert f"it was worked on when this copy was made, by run {RUN} of {who()}" in told
+    assert f"it was worked on when this copy was made, by {who()} (process {os.getpid()})" in told
+
+
+def test_nobody_begins_to_work_on_a_run_that_is_taken_in(desk: Desk, tmp_path: Path) -> None:
+    """Until the import is over a resume is refused and told by whom; so none is fenced in the middle of a change."""
+    plan = desk.has_run(RunStatus.RUNNING, RunStatus.INTERRUPTED)
+    file = exported(desk, tmp_path / "run.jsonl")
+    with closing(sqlite3.connect(desk.state / "journal.sqlite")) as other_writer:
+        other_writer.execute("BEGIN IMMEDIATE")  # the import has to wait for it
+        importing = desk.start("journal", "import", str(file))
+        end = time.monotonic() + 10
+        while owner_of(RUN) is None and importing.poll() is None and time.monotonic() < end:
+            time.sleep(0.01)
+        told = f"the import of run {RUN} by {who()}"
+        with pytest.raises(RefusedError, match=f"{told} .*has held it"), locked(plan, RUN):
+            pass
+        other_writer.rollback()
+    _, errors = importing.communicate(timeout=20)
+    assert (importing.returncode, owner_of(RUN)) == (0, None), errors
 
 
 def test_a_run_that_went_two_ways_is_not_joined(desk: Desk, other: Desk, sit: Sit, tmp_path: Path) -> None:

@@ -10,7 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from .desk import Desk
+from orchestrator.status import RunStatus
+
+from .desk import RUN, Desk
 
 ROOT = Path(__file__).parents[3]
 INVENTORY = str(ROOT / "tests" / "unit" / "load" / "inventory.yaml")
@@ -120,6 +122,16 @@ def test_a_reader_who_has_gone_is_no_mistake() -> None:
     finally:
         os.close(writer)
     assert (code in {0, 1}, said) == (True, "")
+
+
+def test_a_run_without_standard_error(desk: Desk) -> None:
+    """Who starts a run with standard error closed gets its output, and no logs."""
+    desk.has_run(RunStatus.RUNNING)
+    assert desk.failover("approve", RUN, "window", "--ahead").exit_code == 0
+    command = [sys.executable, "-m", "orchestrator", "resume", RUN, "--json"]
+    shell = ["sh", "-c", 'exec "$@" 2>&-', "sh", *command]
+    done = subprocess.run(shell, cwd=ROOT, stdout=subprocess.PIPE, check=False, timeout=60)
+    assert (done.returncode, json.loads(done.stdout.splitlines()[-1])["status"]) == (0, "done")
 
 
 def test_a_terminal_of_few_letters() -> None:

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import subprocess
+import threading
 import time
 
 import pytest
 
+from orchestrator.adapters.clock import SystemClock
+from orchestrator.adapters.filelock import FileLock
+from orchestrator.cli.ownership import locked
 from orchestrator.status import RunStatus
 
-from ..engine.scene import hold
+from ..engine.scene import hold, turn
 from .desk import RUN, Desk
 
 
@@ -61,6 +65,7 @@ def test_where_nobody_works_it_is_done_here(desk: Desk) -> None:
         ((RunStatus.RUNNING, RunStatus.UNDOING), "it is going back already"),
         ((RunStatus.RUNNING, RunStatus.UNDOING, RunStatus.UNDONE), "it is undone"),
         ((RunStatus.RUNNING, RunStatus.STUCK), "it is stuck"),
+        ((RunStatus.RUNNING, RunStatus.UNDOING, RunStatus.STUCK), "it is stuck"),
     ],
 )
 def test_what_has_nothing_to_stop_is_refused(desk: Desk, statuses: tuple[RunStatus, ...], why: str) -> None:
@@ -70,3 +75,41 @@ def test_what_has_nothing_to_stop_is_refused(desk: Desk, statuses: tuple[RunStat
     said = desk.failover("abort", RUN)
     assert (said.exit_code, f"cannot abort {RUN}: {why}" in said.stderr) == (1, True)
     assert desk.stands() == before
+
+
+def test_it_is_not_taken_back_beside_another_run(desk: Desk) -> None:
+    """As undo, it is refused while another run works on the same pool, and nothing is journalled."""
+    steps = [turn("shift"), hold("window")]
+    desk.has_run(RunStatus.RUNNING, RunStatus.HELD, steps=steps)
+    desk.has_run(RunStatus.RUNNING, RunStatus.HELD, run="other", steps=steps)
+    said = desk.failover("abort", RUN)
+    assert (said.exit_code, "run other" in said.stderr, desk.stands().abort) == (1, True, "")
+
+
+def test_nobody_hears_it(desk: Desk) -> None:
+    """Where the owner gives no sign of life, that is said, with the command that goes back in its place."""
+
+    class Later(SystemClock):
+        def monotonic(self) -> float:
+            return super().monotonic() - 100
+
+    plan = desk.has_run(RunStatus.RUNNING)
+    lock = FileLock(desk.state / "locks", Later())
+    lock.acquire([f"run {RUN}"], f"run {RUN} of ann@ops (process 7)")
+    try:
+        said = desk.failover("abort", RUN)
+    finally:
+        lock.release()
+    assert (said.exit_code, f"failover undo {RUN} --take-over" in said.stderr) == (1, True)
+    assert (desk.stands().abort, plan.forward[0].id) == ("", "window")
+
+
+def test_an_owner_that_has_just_ended(desk: Desk) -> None:
+    """Who holds the run and works no more is not waited for: the command does it itself once the lock is free."""
+    plan = desk.has_run(RunStatus.RUNNING)
+    with locked(plan, RUN) as lock:
+        end = threading.Timer(1.0, lock.release)
+        end.start()
+        said = desk.failover("abort", RUN)
+        end.join()
+    assert desk.stands().status is RunStatus.REFUSED, said.stderr

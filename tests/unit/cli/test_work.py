@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import sqlite3
-from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -13,10 +13,12 @@ import typer
 
 from orchestrator.cli.output import to_whom_may_be_gone
 from orchestrator.cli.ownership import locked
-from orchestrator.cli.work import work
+from orchestrator.cli.work import closing, work
 from orchestrator.engine.engine import Engine
 from orchestrator.errors import Fenced, JournalError, UnfitError
+from orchestrator.journal.sqlite import SqliteJournal
 from orchestrator.journal.sqlite_file import translated
+from orchestrator.ports import RunRow
 from orchestrator.status import RunState, RunStatus
 
 from .desk import RUN, Desk
@@ -67,6 +69,22 @@ def test_work_that_breaks_off(
     assert said.out == ""
 
 
+class Impatience(SqliteJournal):
+    """Ctrl-C is typed while the closing summary is put together."""
+
+    def run(self, run: str) -> RunRow:
+        """Never comes to an end."""
+        raise KeyboardInterrupt
+
+
+def test_an_impatient_reader_is_told_nothing_untrue(desk: Desk, capsys: pytest.CaptureFixture[str]) -> None:
+    """Ctrl-C in the closing summary ends the summary alone: the run has ended, and its exit code stays."""
+    plan = desk.has_run(RunStatus.RUNNING, RunStatus.INTERRUPTED)
+    with Impatience(desk.state / "journal.sqlite") as journal:
+        closing(plan, RUN, journal, as_json=False)
+    assert capsys.readouterr() == ("", "")
+
+
 def test_a_journal_that_cannot_be_opened(desk: Desk, tmp_path: Path) -> None:
     """Before a run's engine starts, trouble with the journal is a refusal: exit code 1."""
     (tmp_path / "journal.sqlite").write_text("no database at all")
@@ -76,7 +94,7 @@ def test_a_journal_that_cannot_be_opened(desk: Desk, tmp_path: Path) -> None:
 
 def test_a_full_disk_promises_nothing(tmp_path: Path) -> None:
     """What was under way when the journal could not be written is not known, and is not said to be."""
-    with closing(sqlite3.connect(tmp_path / "full")) as full:
+    with contextlib.closing(sqlite3.connect(tmp_path / "full")) as full:
         full.execute("PRAGMA max_page_count = 1")
         with pytest.raises(JournalError, match=r"disk is full.* what was under way .* is not known"):  # noqa: SIM117
             with translated("append", tmp_path / "full"):

@@ -52,6 +52,9 @@ class FakeGuards:
         self.error = error
         self.watching = False
 
+    def has_held(self, guard: str) -> bool:
+        return bool(self.breach_at)
+
     async def watch(self, on_breach: Callable[[Verdict], None]) -> None:
         self.watching = True
         try:

@@ -246,7 +246,7 @@ def _newer(path: Path) -> None:
         (_text, "damaged, or no journal at all"),
         (_other_database, "it is a database, but no journal of failover — name another file with --journal"),
         (_newer, "a newer failover wrote it .* — install the newer failover"),
-        (Path.mkdir, "cannot be opened"),
+        (Path.mkdir, "it is a folder"),
         (lambda path: path.symlink_to("nowhere"), "No such file"),
     ],
     ids=["text", "database", "newer", "folder", "dangling link"],

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from orchestrator.model.moment import format_moment, parse_moment, timestamp
+from orchestrator.model.moment import format_moment, format_moments, parse_moment, timestamp
 
 NOW = datetime(2026, 11, 22, 22, 30, tzinfo=UTC).timestamp()
 """23:30 in Berlin."""
@@ -76,3 +76,10 @@ def test_a_moment_is_shown_as_local_time() -> None:
     assert format_moment(at, NOW - 24 * 3600) == "2026-11-23 04:00 CET"
     assert format_moment(at) == "2026-11-23 04:00 CET"
     assert timestamp(None) is None
+
+
+def test_moments_of_one_line_are_all_as_precise() -> None:
+    """Where the seconds of one of them matter all have them."""
+    at = parse_moment("04:00", NOW)
+    assert format_moments([at, at - 1800], NOW) == ["04:00", "03:30"]
+    assert format_moments([at, at - 1800], at - 1860) == ["04:00:00", "03:30:00"]

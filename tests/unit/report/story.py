@@ -180,9 +180,10 @@ class Story:
         self.epoch += 1
         return self
 
-    def run(self, status: str, reason: str = "") -> Self:
-        """The run's new status."""
-        return self._write("run", "", status=status, reason=reason)
+    def run(self, status: str, reason: str = "", *, answered: bool = False) -> Self:
+        """The run's new status; ``answered``: it is held because of a failure or an abort."""
+        more: dict[str, JsonValue] = {"answered": True} if answered else {}
+        return self._write("run", "", status=status, reason=reason, **more)
 
     def step(self, name: str, status: str, reason: str = "") -> Self:
         """The step's new status."""
@@ -213,6 +214,10 @@ class Story:
         """A person's approval."""
         return self._write("approval", name, by=by, note=note, ahead=False)
 
+    def abort(self, by: str, then: str = "undo") -> Self:
+        """A person's wish to stop it."""
+        return self._write("abort", "", by=by, note="", then=then)
+
     def waypoint(self, name: str, label: str, progress: str, direction: str = "out") -> Self:
         """A waypoint that is reached; its gates are asked next."""
         self.towards(name, label, direction).wait(1).progress(name, progress)
@@ -220,7 +225,7 @@ class Story:
 
     def _write(self, kind: EntryKind, step: str, **data: JsonValue) -> Self:
         seq = len(self.entries) + 1
-        epoch = 0 if kind == "approval" else self.epoch
+        epoch = 0 if kind in {"approval", "abort"} else self.epoch
         attempt = 1 if step else 0
         self.entries.append(
             Entry(seq=seq, run=RUN, at=self.at, epoch=epoch, kind=kind, step=step, attempt=attempt, data=data)

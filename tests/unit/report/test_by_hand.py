@@ -18,7 +18,7 @@ by hand, in this order, to go back to how it was before the run
        {OPEN}
        {READY}
   2. reboot: a person: boot the old kernel
-  then: failover undo 0610-k3f, which looks that all is as it was and ends the run"""
+  then, to look that all is as it was and to end the run: failover undo 0610-k3f"""
 
 
 def test_the_steps_read_as_agreed() -> None:
@@ -28,8 +28,8 @@ def test_the_steps_read_as_agreed() -> None:
 
 def test_nobody_works_against_a_living_owner() -> None:
     """While somebody works on the run, that is said above all steps."""
-    text = by_hand_text(WORKS, "0610-k3f", owner="run 0610-k3f of ada@edge (process 7)")
-    assert text.splitlines()[1] == "  not while run 0610-k3f of ada@edge (process 7) works on it"
+    text = by_hand_text(WORKS, "0610-k3f", owner="ada@edge (process 7)")
+    assert text.splitlines()[1] == "  not while ada@edge (process 7) works on it"
 
 
 def test_nothing_left_is_said() -> None:

@@ -90,7 +90,7 @@ def test_a_held_run_shows_the_command() -> None:
     """A run that waits for a person shows the exact command, even on a narrow terminal."""
     page = run_tree(Account(story.plan(), story.held().entries), story.BEGIN + 999)
     assert "\n  failover approve 0610-k3f window\n" in plain(page, 36)
-    assert "\n  failover approve\n  0610-k3f window\n" in plain(page, 24)
+    assert "\n  failover approve \\\n    0610-k3f window\n" in plain(page, 24)
 
 
 def test_a_failed_guard_is_shown() -> None:

@@ -26,6 +26,16 @@ def test_no_line_is_too_wide(made: Callable[[], Plan]) -> None:
 
 
 @pytest.mark.parametrize("made", PLANS)
+def test_a_narrow_terminal_is_kept_to(made: Callable[[], Plan]) -> None:
+    """At 60 columns what is prose fits, hangs below its title, and says the same; tables stay whole."""
+    wide, narrow = plan_text(made()), plan_text(made(), width=60)
+    *lines, _ = narrow.splitlines()
+    assert [line for line in lines if len(line) > 60 and line not in wide.splitlines()] == []
+    assert narrow.split() == wide.split()
+    assert max(map(len, lines)) <= 80
+
+
+@pytest.mark.parametrize("made", PLANS)
 def test_colours_are_put_on_a_text_that_stays_the_same(made: Callable[[], Plan]) -> None:
     """Without colour there is no control character; with it the text is the same, and each line ends plain."""
     text, coloured = plan_text(made()), plan_text(made(), colour=True)

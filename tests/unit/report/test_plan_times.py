@@ -48,7 +48,9 @@ def test_what_the_window_leaves() -> None:
     """A window says what it leaves, and until when an undo that needs no people still fits in."""
     plan = plans.maintenance()
     window = plan.model_copy(update={"runbook": plan.runbook.model_copy(update={"window": 4 * 3600.0})})
-    assert words(window)["window"] == "4h: leaves 3h55m for people; begin an undo (~4s) within 3h59m of the start"
+    assert (
+        words(window)["window"] == "4h: leaves 3h55m for people; undo --at-once within 3h59m of the start (takes ~4s)"
+    )
     short = plan.model_copy(update={"runbook": plan.runbook.model_copy(update={"window": 60.0})})
     assert words(short)["window"] == "1m: too short by 4m"
 
@@ -69,8 +71,8 @@ def test_by_when_a_run_must_begin() -> None:
     """An end that was given says by when to begin, without the time of people, and by when to begin an undo."""
     plan = plans.maintenance().model_copy(update={"window_ends": story.BEGIN + 7200})
     assert words(plan)["window ends"] == (
-        "2026-06-10 16:00 UTC: begin by 15:55:00, earlier by the time that people take (window); "
-        "begin an undo (~4s) by 15:59:56"
+        "2026-06-10 16:00:00 UTC: begin by 15:55:00, earlier by the time that people take (window); "
+        "undo --at-once by 15:59:56 (takes ~4s)"
     )
     assert "window" not in words(plan), "the runbook states none"
     record = plan_record(plan)["times"]

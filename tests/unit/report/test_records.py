@@ -21,8 +21,8 @@ def test_a_run_record_has_its_keys() -> None:
     ]  # fmt: skip
     step = record["steps"][1]
     assert list(step) == [
-        "id", "do", "returns", "instead_of", "status", "reason", "attempt", "began", "seconds", "expected",
-        "overdue_after", "past", "progress", "numbers", "approved_by", "verdicts",
+        "id", "do", "returns", "instead_of", "status", "reason", "attempt", "began", "seconds", "undo_took",
+        "expected", "overdue_after", "past", "progress", "numbers", "approved_by", "verdicts",
     ]  # fmt: skip
     assert list(step["verdicts"][0]) == [
         "at", "gate", "check", "judgement", "reason", "samples", "metrics", "waypoint", "attempt",
@@ -103,7 +103,7 @@ def test_the_table_of_runs() -> None:
     states = {story.RUN: fold(story.undone().entries)}
     text = plain(runs_table([story.row("undone"), other], states, story.BEGIN + 9999))
     assert text == (
-        "run       runbook               status   began             took   reason\n"
+        "run       runbook               status   began (local)     took   reason\n"
         "0610-k3f  provider-maintenance  undone   2026-06-10 14:00  1m07s  shift: mail-f…\n"
         "0609-a    provider-maintenance  planned  2026-06-09 14:00\n"
     )

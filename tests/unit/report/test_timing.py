@@ -144,16 +144,16 @@ def test_two_ways_back_that_differ_are_both_told() -> None:
     made = plan(window=3600.0)
     steps = tuple(one.model_copy(update={"step": slow}) if one.id == "shift" else one for one in made.steps)
     told = window(made.model_copy(update={"steps": steps}), story.draining())
-    assert told == "undo by 14:49 (takes ~10m06s), --at-once by 14:59 (takes ~4s); window ends 15:00"
+    assert told == "undo by 14:49 (takes ~10m06s), --at-once by 14:59 (takes ~4s); window ends 15:00 UTC"
 
 
 @pytest.mark.parametrize(
     ("ends", "text"),
     [
-        (3600.0, "undo by 14:58 (takes ~1m06s); window ends 15:00"),
-        (104.0 + 50, "undo --at-once by 14:02:02 (takes ~32s); window ends 14:02:34"),
-        (104.0 + 20, "too late for an undo within the window: it takes ~32s; window ends 14:02:04"),
-        (60.0, "the window is over since 14:01:00"),
+        (3600.0, "undo by 14:58 (takes ~1m06s); window ends 15:00 UTC"),
+        (104.0 + 50, "undo --at-once by 14:02:02 (takes ~32s); window ends 14:02:34 UTC"),
+        (104.0 + 20, "too late for an undo within the window: it takes ~32s; window ends 14:02:04 UTC"),
+        (60.0, "the window is over since 14:01:00 UTC"),
     ],
 )
 def test_until_when_an_undo_fits(ends: float, text: str) -> None:
@@ -166,8 +166,8 @@ def test_until_when_an_undo_fits(ends: float, text: str) -> None:
 def test_a_window_with_nothing_to_undo() -> None:
     """Before the first change and after the return only the end is told; after the run nothing is."""
     made = plan(window=3600.0)
-    assert window(made, story.escaped()) == "window ends 15:00"
-    assert window(made, story.escaped(), 7200) == "the window is over since 15:00"
+    assert window(made, story.escaped()) == "window ends 15:00 UTC"
+    assert window(made, story.escaped(), 7200) == "the window is over since 15:00 UTC"
     assert window(made, story.done()) == ""
     assert window(plan(), story.escaped()) == ""
 
@@ -176,7 +176,7 @@ def test_a_way_back_says_how_long_it_takes() -> None:
     """A run that goes back has no latest moment for that any more."""
     made = plan(window=3600.0)
     told = story.taking_back(story.broken().run("undoing", "why"))
-    assert window(made, told) == "window ends 15:00; the undo takes ~2s"
+    assert window(made, told) == "window ends 15:00 UTC; the undo takes ~2s"
 
 
 def test_an_undo_by_people_is_not_known() -> None:
@@ -184,7 +184,7 @@ def test_an_undo_by_people_is_not_known() -> None:
     everything = plans.everything()
     told = Story().run("running").step("reboot", "gating").towards("reboot", "").outcome("reboot")
     told.step("reboot", "verifying").step("reboot", "done")
-    assert window(everything, told) == "window ends 18:00; how long an undo takes is not known"
+    assert window(everything, told) == "window ends 18:00 UTC; how long an undo takes is not known"
 
 
 def test_the_runbooks_window_counts_from_the_begin() -> None:
@@ -200,9 +200,9 @@ def test_the_runbooks_window_counts_from_the_begin() -> None:
 def test_lines_tell_of_the_window() -> None:
     """While the run is held, as somebody decides then; and once when an undo does not fit any more."""
     roomy = [line for line in lines(plan(window=3600.0), story.held()) if " window  " in line[10:]]
-    assert roomy == ["run         window       undo by 14:59 (takes ~38s); window ends 15:00"]
+    assert roomy == ["run         window       undo by 14:59 (takes ~38s); window ends 15:00 UTC"]
     tight = [line for line in lines(plan(window=60.0), story.held()) if line.startswith("run         window")]
-    assert tight[0] == "run         window       the window is over since 14:01:00"
+    assert tight[0] == "run         window       the window is over since 14:01:00 UTC"
     assert len(tight) == 2, "and once more when it is held"
 
 
