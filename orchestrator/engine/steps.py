@@ -261,7 +261,7 @@ class StepRunner:
             return
         start, now = action.state.model_validate(recorded), await action.observe()
         watch, there = self._watch(planned), action.reached(now, start)
-        if there and not self._in_doubt(planned):
+        if there and (action.effect(start) is None or not self._in_doubt(planned)):
             self._status(planned, StepStatus.UNDONE, "is as it was before")
             return
         # Where it is not known how far it came, what can be observed is not all that a converge does.

@@ -123,6 +123,7 @@ def runbook(tmp_path: Path) -> str:
 @pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGINT, signal.SIGTERM])
 def test_signals_interrupt_at_a_safe_point(desk: Desk, runbook: str, number: signal.Signals) -> None:
     """Each of them leaves the run interrupted with exit code 5, also when nobody can be told any more."""
+    ours = signal.signal(number, signal.SIG_DFL)  # else a test under nohup(1) would hand its SIG_IGN down
     with desk.start("run", runbook, "-i", str(INVENTORY), "--json") as process:
         try:
             assert process.stdout is not None
@@ -136,6 +137,7 @@ def test_signals_interrupt_at_a_safe_point(desk: Desk, runbook: str, number: sig
             assert process.wait(20) == 5
         finally:
             process.kill()
+            signal.signal(number, ours)
     with desk.journal() as journal:
         run = journal.runs()[0].run
     state = desk.stands(run)
