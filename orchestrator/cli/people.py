@@ -10,9 +10,10 @@ import typer
 
 from orchestrator.cli.approvals import approvable
 from orchestrator.cli.beside import alone
+from orchestrator.cli.by_hand import whole_record
 from orchestrator.cli.options import AsJson, BesideOthers, JournalFile, RunName
 from orchestrator.cli.output import answers_errors
-from orchestrator.cli.ownership import OVER, holder_of, locked, notice_of, who
+from orchestrator.cli.ownership import OVER, holder_of, locked, notice_of, owner_of, who
 from orchestrator.cli.record import approve_step, as_typed, known, open_record, say, state_of
 from orchestrator.cli.telemetry import LogFile, MetricsFile, MetricsListen, TracesTo, telemetry
 from orchestrator.cli.work import Task, closing, work
@@ -93,6 +94,8 @@ def abort(
 
     Exit codes: 0 asked for, or undone; 4 stuck, a person must look; 5 held.
     """
+    from orchestrator.report.records import json_line
+
     with telemetry(log, metrics_file, metrics_listen, traces) as sinks, open_record(journal) as record:
         plan, name = known(record, run)
         wish: dict[str, object] = {"by": who(), "note": note, "then": "hold" if hold else "undo"}
@@ -105,6 +108,11 @@ def abort(
             say(record, name, "abort", wish)
         if holder is None or not _is_heard(record, name):
             _answer(plan, name, record, sinks, wish, override, as_json=as_json)
+        if as_json:
+            owner = owner_of(name)  # before the journal, here too
+            entries = record.entries(name)
+            print(json_line(whole_record(plan, record.run(name), entries, owner, as_typed(record, name))))
+            return
         _tell(name, as_typed(record, name), before, state_of(record, name), hold=hold)
 
 

@@ -225,7 +225,7 @@ class Engine:
     async def _after_abort(self, result: _Result) -> RunState:
         """What a person asked for: back, or to stand where it is. What failed meanwhile is never left as it is."""
         wish, who = self._recorder.state.abort, self._recorder.state.aborted_by
-        reason = f"aborted by {who}"
+        reason = "; ".join([f"aborted by {who}", *(f"{planned.id}: {why}" for planned, why in result.failed)])
         if wish == "hold" and result.failed:
             return await self._after_failure(result)
         if wish == "hold":
@@ -235,7 +235,7 @@ class Engine:
             return self._end(RunStatus.REFUSED, reason)
         if (returning := self._returning()) is not None:
             return await self._hold(returning, reason, then_back=False)
-        return await self.undo("; ".join([reason, *(f"{planned.id}: {why}" for planned, why in result.failed)]))
+        return await self.undo(reason)
 
     def _returning(self) -> list[PlannedStep] | None:
         """The parts of a return that were set out for and are not done; None where no return is half-way.
@@ -245,14 +245,17 @@ class Engine:
         """
         state = self._recorder.state
         parts = [step for step in self._plan.forward if step.returns is not None]
-        half = {one.step.id for one in parts if state.step(one.id).changed} - {
+        begun = [
+            one for one in parts if state.step(one.id).changed and state.step(one.id).status is not StepStatus.UNDONE
+        ]
+        half = {one.step.id for one in begun} - {
             name
             for name in {one.step.id for one in parts}
             if all(state.step(one.id).status in FINISHED for one in parts if one.step.id == name)
         }
         if not half:
             return None
-        return [one for one in parts if one.step.id in half and state.step(one.id).status not in FINISHED]
+        return [one for one in begun if one.step.id in half and state.step(one.id).status not in FINISHED]
 
     async def _after_failure(self, result: _Result) -> RunState:
         """Undo or hold, as the steps say that failed; or that were stopped; or, between two steps, that come next."""

@@ -189,7 +189,7 @@ class StepRunner:
             return
         later = standing[0].id
         why = f"cannot return {name}: {later} was done after it, moved the same and stands"
-        remedy = f"return {later} first, or take all back with: failover undo {self.recorder.run}"
+        remedy = f"return {later} first, or undo the run"
         raise StepFailed(f"{why} — {remedy}", refused=not self.recorder.step_state(planned.id).changed)
 
     async def _confirm(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import threading
 import time
@@ -47,6 +48,19 @@ def test_the_owner_hears_it(desk: Desk, arguments: tuple[str, ...], status: RunS
     state = desk.stands()
     assert (state.status, "the provider called" in state.reason) == (status, True)
     assert (code, "the provider called" in out) == (3 if status is RunStatus.UNDONE else 5, True)
+
+
+def test_a_machine_reads_what_came_of_it(desk: Desk) -> None:
+    """With --json the answer is the run's record, also where somebody else does what is asked for."""
+    desk.has_run(RunStatus.RUNNING, steps=[hold("window")])
+    owner = desk.start("resume", RUN)
+    try:
+        wait_for(desk, RunStatus.HELD)
+        said = desk.failover("abort", RUN, "--json")
+        ended(owner)
+    finally:
+        owner.kill()
+    assert (said.exit_code, json.loads(said.stdout)["run"]) == (0, RUN)
 
 
 def test_where_nobody_works_it_is_done_here(desk: Desk) -> None:

@@ -55,10 +55,7 @@ class Pipes(Scene):
 
 OUT = (turn("a"), turn("b"))
 ONE_VALVE = {"a": ("main", 40, WEIGHT), "b": ("main", 100, WEIGHT)}
-WHY = (
-    "cannot return a: b was done after it, moved the same and stands — return b first, or take all back with: "
-    "failover undo r1"
-)
+WHY = "cannot return a: b was done after it, moved the same and stands — return b first, or undo the run"
 
 
 def apart(one: Effect, other: Effect) -> dict[str, tuple[str, int, Effect]]:
@@ -143,3 +140,23 @@ def test_what_overlaps(one: Effect, other: Effect, overlap: bool) -> None:
     assert (upon(scene, "a"), upon(scene, "b")) == (["b"] if overlap else [], [])
     scene.undo()
     assert upon(scene, "a") == []
+
+
+def test_a_return_in_doubt_is_converged_again_by_an_undo() -> None:
+    """Killed when all was back and not yet said so: what cannot be seen of it is made good, with an intent before."""
+
+    def there_and_back() -> Scene:
+        return Pipes(turn("a"), back("home", "a"), valves={"a": ("main", 100, WEIGHT)})
+
+    whole = there_and_back()
+    whole.start()
+    written = enumerate(whole.journal.written, 1)
+    said = next(number for number, one in written if (one.kind, one.step) == ("outcome", "home.a"))
+    scene = there_and_back()
+    scene.journal.dies_before = said
+    scene.start()
+    scene.journal.revive()
+    assert scene.levels == scene.before
+    scene.undo()
+    undone = [one.step for one in scene.journal.written if one.kind == "intent" and one.data["direction"] == "undo"]
+    assert (scene.status, scene.levels, undone) == (RunStatus.UNDONE, scene.before, ["a"])
