@@ -94,6 +94,8 @@ def main() -> None:
     subprocess.run([sys.executable, "-m", "benchmarks.start_up"], cwd=project, check=True)
     print("\nRuns of steps that do nothing: the engine with its journal, full sync, against bare SQLite commits")
     subprocess.run([sys.executable, "-m", "benchmarks.engine"], cwd=project, check=True)
+    print("\nA plan that rests on 1,000 targets in AWS against the bare calls of boto3, with as many side by side")
+    subprocess.run([sys.executable, "-m", "benchmarks.aws_plan"], cwd=project, check=True)
     move = [sys.executable, str(Path(__file__).with_name("move.py")), "--rounds", "1"]
     print("\nA site emptied and brought back under live mail; the drain against the longest transaction in flight")
     subprocess.run([*move, "pause=1s", "observe=3s"], check=True)

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Protocol
 
+from orchestrator.model.capacity import NodeReading, Pod, ScalingReading
 from orchestrator.model.inventory import Inventory
 from orchestrator.model.journal import Entry
 from orchestrator.model.secret import Login
@@ -41,6 +42,12 @@ class TrafficSwitch(Protocol):
     async def read(self) -> Mapping[str, MemberReading]:
         """Every member of the pool as it is now, by name."""
 
+    async def elsewhere(self) -> int:
+        """The weights together of what else takes new traffic at this switch and is no member of the pool.
+
+        0 where the kind has no such thing. Who moves weights keeps the sum with it, or the others' share would change.
+        """
+
     async def apply(self, changes: Mapping[str, Intake]) -> None:
         """Bring these members to these intakes, and leave every other one alone.
 
@@ -50,11 +57,21 @@ class TrafficSwitch(Protocol):
             RejectedError: at least one member is not as asked; the message names each.
         """
 
+    async def settling(self) -> str:
+        """What keeps clients from meeting the last ``apply``, in words; empty when nothing does.
+
+        Where clients or other servers hold on to what was before, as with DNS, a write that has been read back is not
+        the end. The caller asks again every second, later every five, until nothing is left. It gives up when nothing
+        new has been said for a quarter of an hour: so what is sure to end counts down in its words, and what may never
+        end keeps the same ones. A switch that was never written to by this object does not know, and says so as if it
+        had been written to just now.
+        """
+
     async def sessions(self, members: Sequence[str]) -> Sequence[Session]:
         """The sessions that these members carry, also those that an old process of the switch still holds.
 
         Raises:
-            UnfitError: an old process holds sessions that cannot be listed.
+            UnfitError: the switch lists none, or an old process holds sessions that cannot be listed.
         """
 
     async def close(self, session: Session) -> None:
@@ -109,6 +126,42 @@ class MailQueue(Protocol):
 
     async def flush(self) -> None:
         """Try every deferred message now."""
+
+
+class ScalingGroup(Protocol):
+    """What makes a pool larger or smaller at one site."""
+
+    async def read(self) -> ScalingReading:
+        """The group as it is."""
+
+    async def set_desired(self, count: int) -> None:
+        """Ask for so many instances or pods; returns when the group has taken it, not when they serve.
+
+        Raises:
+            RejectedError: the group does not take it, as beyond its own limits.
+        """
+
+    def by_hand(self, count: int) -> Sequence[str]:
+        """The shell commands by which a person, without us, asks for so many. Pure."""
+
+
+class Node(Protocol):
+    """What runs pods on one host."""
+
+    async def read(self) -> NodeReading:
+        """Whether it takes new pods, and those that it runs."""
+
+    async def cordon(self, cordoned: bool) -> None:
+        """Let it take no new pods, or take them again."""
+
+    async def evict(self, pod: Pod) -> str:
+        """Ask for the pod's end; empty when it was granted or the pod is gone, else what stands against it now.
+
+        A PodDisruptionBudget that would be violated is no error: the caller asks again.
+        """
+
+    def by_hand(self, cordoned: bool) -> Sequence[str]:
+        """The shell commands by which a person, without us, cordons or uncordons it. Pure."""
 
 
 class MailAttempt(Value):
@@ -176,6 +229,20 @@ class Outside(Protocol):
 
         Raises:
             UnfitError: the inventory gives it none.
+        """
+
+    def scaling(self, pool: str, site: str) -> ScalingGroup:
+        """What makes a pool larger at a site.
+
+        Raises:
+            UnfitError: the inventory gives it none.
+        """
+
+    def node(self, host: str) -> Node:
+        """The node that a host is.
+
+        Raises:
+            UnfitError: the inventory says of none.
         """
 
     def mail_client(self) -> MailClient:

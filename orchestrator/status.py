@@ -141,6 +141,8 @@ class StepState:
     """An intent was written: the world may have been touched."""
     in_doubt: bool = False
     """An intent stands without its outcome: observe before acting."""
+    loose: bool = False
+    """The last converge was begun and did not reach what it was to: what it has written may still be taking hold."""
     since: float | None = None
     """Unix time of the last change of status."""
     entered: float | None = None
@@ -267,9 +269,9 @@ def _step_after(step: StepState, entry: Entry, turn: int) -> StepState:
     elif entry.kind == "intent":
         start = step.start if step.start is not None else data.get("start")
         began = step.began if step.began is not None else entry.at
-        update = {"start": start, "began": began, "changed": True, "in_doubt": True}
+        update = {"start": start, "began": began, "changed": True, "in_doubt": True, "loose": True}
     elif entry.kind == "outcome":
-        update = {"in_doubt": False}
+        update = {"in_doubt": False, "loose": data.get("result") != "reached"}
     elif entry.kind == "progress":
         update = {"progress": str(data.get("text", ""))}
     elif entry.kind == "approval" and (data.get("direction") == "undo") is not (step.status is StepStatus.UNDOING):

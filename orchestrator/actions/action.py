@@ -77,15 +77,25 @@ class Watch(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Effect:
-    """What a state sets in one pool, so that a plan can foresee what the next step will find."""
+    """What a state sets, in one pool or in none, so that a plan can foresee what the next step will find."""
 
-    pool: str
+    pool: str = ""
+    """Empty where it sets nothing of a pool."""
     weights: Mapping[str, int] = field(default_factory=dict)
     """By member."""
     admins: Mapping[str, Admin] = field(default_factory=dict)
     """By member."""
     gates: Mapping[str, bool] = field(default_factory=dict)
     """Closed or not, by host."""
+    desired: Mapping[str, int] = field(default_factory=dict)
+    """How many instances or pods its scaling groups are asked for, by site."""
+    cordons: Mapping[str, bool] = field(default_factory=dict)
+    """Whether nodes take no new pods, by host."""
+
+    @property
+    def is_of_service(self) -> bool:
+        """Whether it is about who in the pool takes traffic, and not about machines and pods alone."""
+        return bool(self.weights or self.admins or self.gates)
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,15 +9,21 @@ from orchestrator.actions.action import Action
 from orchestrator.actions.drain import SmtpDrain, drained_members
 from orchestrator.actions.hold import Hold
 from orchestrator.actions.manual import Manual
+from orchestrator.actions.node_drain import NodeDrain
+from orchestrator.actions.scale_out import ScaleOut
+from orchestrator.actions.take_out import TakeOut
 from orchestrator.actions.traffic import TrafficShift
 from orchestrator.model.runbook import (
     DrainStep,
     HoldStep,
     ManualStep,
+    NodeDrainStep,
     ReturnStep,
     Runbook,
+    ScaleOutStep,
     ShiftStep,
     Step,
+    TakeOutStep,
     VerifyStep,
 )
 from orchestrator.model.value import Value
@@ -40,8 +46,15 @@ def action_of(step: Step, outside: Outside, clock: Clock) -> Action[Value] | Non
         case ShiftStep():
             arguments = step.with_
             action = TrafficShift(arguments, outside.inventory.pools[arguments.pool], outside.switch(arguments.pool))
+        case TakeOutStep():
+            out = step.with_
+            action = TakeOut(out, outside.inventory.pools[out.pool], outside.switch(out.pool))
         case DrainStep():
             action = _drain(step, outside, clock)
+        case ScaleOutStep():
+            action = ScaleOut(step.with_, outside.scaling(step.with_.pool, step.with_.site))
+        case NodeDrainStep():
+            action = NodeDrain(step.with_, outside.node(step.with_.host))
         case HoldStep():
             action = Hold(step.with_)
         case ManualStep():

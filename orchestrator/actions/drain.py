@@ -24,7 +24,7 @@ from orchestrator.actions.stragglers import Assessment, Stragglers, under_gate
 from orchestrator.actions.tally import Tally
 from orchestrator.errors import OutsideError, UnreachableError
 from orchestrator.model.inventory import Pool
-from orchestrator.model.runbook import DrainArguments
+from orchestrator.model.runbook import DrainArguments, TakeOutArguments
 from orchestrator.model.traffic import Admin, GateReading, Intake, MemberReading
 from orchestrator.model.units import format_duration
 from orchestrator.model.value import Value
@@ -132,7 +132,7 @@ class SmtpDrain:
         return SiteDrain(
             members={name: readings[name].intake.admin for name in self._members},
             gates_closed={host: reading.closed for host, reading in gates.items()},
-            sessions=sum(readings[name].sessions for name in self._members),
+            sessions=sum(readings[name].sessions or 0 for name in self._members),
         )
 
     def target(self, observed: SiteDrain) -> SiteDrain:
@@ -374,7 +374,7 @@ class SmtpDrain:
     async def _carried(self) -> int:
         """The switch's own count, which also sees sessions that it is only just setting up."""
         members: Mapping[str, MemberReading] = await self._switch.read()
-        return sum(members[name].sessions for name in self._members)
+        return sum(members[name].sessions or 0 for name in self._members)
 
     def _settle(self, gates: Mapping[str, GateReading]) -> float:
         """What the runbook says; at least 30 s of silence where a pause inside a message looks just the same."""
@@ -394,7 +394,7 @@ async def _together(*writes: Awaitable[None]) -> None:
         raise error
 
 
-def drained_members(arguments: DrainArguments, pool: Pool) -> tuple[str, ...]:
+def drained_members(arguments: DrainArguments | TakeOutArguments, pool: Pool) -> tuple[str, ...]:
     """The members that a drain empties: one host, or all of a site."""
     return (arguments.host,) if arguments.host is not None else pool.members(arguments.site or "")
 

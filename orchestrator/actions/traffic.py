@@ -7,8 +7,10 @@ from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
 from orchestrator.actions.action import REACHED, ByHand, Effect, Outcome, Watch, Waypoint
+from orchestrator.actions.settling import settle
 from orchestrator.model.inventory import Pool
 from orchestrator.model.runbook import ShiftArguments
+from orchestrator.model.switch import ALL_OR_NOTHING
 from orchestrator.model.traffic import Intake
 from orchestrator.model.units import format_fraction
 from orchestrator.model.value import Value
@@ -23,7 +25,7 @@ class Shares(Value):
 
     members: dict[str, Intake]
     elsewhere: int = 0
-    """The weights of all other members together: they are read and never touched."""
+    """The weights of all that takes traffic there besides: they are read and never touched."""
 
     def weight(self, members: Sequence[str]) -> int:
         """The weight that counts of ``members`` together."""
@@ -32,6 +34,9 @@ class Shares(Value):
 
 class TrafficShift:
     """From one site to another along ``by``, each waypoint gated; every other site keeps its weights.
+
+    The weights of a switch with dials are no shares: a dial says how much a member takes of what would come to it
+    anyway. There the giver's dials go down along ``by``, and the taker's go up until they are open.
 
     It sets weights only. Whether a member is in service is an operator's business, or another step's: that stays
     as it is found at each write, and shares count the members that are in service then. A member that has left
@@ -46,19 +51,23 @@ class TrafficShift:
     def __init__(self, arguments: ShiftArguments, pool: Pool, switch: TrafficSwitch) -> None:
         self._arguments = arguments
         self._switch = switch
+        self._kind = pool.switch
         self._givers = pool.members(arguments.from_)
         self._takers = pool.members(arguments.to)
 
     async def preflight(self) -> Sequence[str]:
         """Refuse what weights cannot express, and a target that takes no traffic."""
-        now = await self.observe()
         site, to = self._arguments.from_, self._arguments.to
+        now = await self.observe()
         if not any(now.members[name].admin == "ready" for name in self._takers):
             return [f"cannot shift to {to}: every member of {to} is out of service in the switch — set one to ready"]
-        if not now.weight(self._givers):
+        if not now.weight(self._givers) or self._kind.dials:
             return []
         before, problems = self._site_shares(now), []
-        for share, waypoint in zip(self._arguments.by, self.route(now, self.target(now)), strict=True):
+        waypoints = list(zip(self._arguments.by, self.route(now, self.target(now)), strict=True))
+        if self._switch.max_weight == ALL_OR_NOTHING and now.elsewhere:
+            waypoints.pop()  # all that are in the switch then share what the site had, whatever is asked
+        for share, waypoint in waypoints:
             moved, got = share * before[site], self._site_shares(waypoint.state)
             for name, wanted in ((site, before[site] - moved), (to, before[to] + moved)):
                 if abs(got[name] - wanted) > COARSE:
@@ -67,23 +76,32 @@ class TrafficShift:
         return problems
 
     def _too_coarse(self, site: str, wanted: float, got: float, state: Shares) -> str:
+        if self._switch.max_weight == ALL_OR_NOTHING:
+            return (
+                f"cannot leave {site} at {format_fraction(round(wanted, 4))} of the new traffic: a member of a "
+                f"{self._kind.driver} switch takes traffic or does not, and the nearest that gives is "
+                f"{format_fraction(round(got, 4))} — write by: [100%]"
+            )
         largest = max(one.weight for one in state.members.values())
         clipped = largest == self._switch.max_weight and state.elsewhere
         return (
             f"cannot leave {site} at {format_fraction(round(wanted, 4))} of the new traffic: the nearest that weights "
-            f"of 0 to {self._switch.max_weight} give is {format_fraction(round(got, 4))} — give all members of the "
-            f"pool weights some {'a tenth as' if clipped else '50 times as'} large"
+            f"of 0 to {self._switch.max_weight} give is {format_fraction(round(got, 4))} — give all "
+            f"{'that takes traffic at the switch' if state.elsewhere else 'members of the pool'} weights some "
+            f"{'a tenth as' if clipped else '50 times as'} large"
         )
 
     async def observe(self) -> Shares:
-        """The weights and admin states as the switch reports them."""
-        members = await self._switch.read()
+        """The weights and admin states as the switch reports them; also of those that are no members of the pool."""
+        members, strangers = await self._switch.read(), await self._switch.elsewhere()
         ours = (*self._givers, *self._takers)
-        elsewhere = sum(one.intake.share_weight for name, one in members.items() if name not in ours)
-        return Shares(members={name: members[name].intake for name in ours}, elsewhere=elsewhere)
+        others = sum(one.intake.share_weight for name, one in members.items() if name not in ours)
+        return Shares(members={name: members[name].intake for name in ours}, elsewhere=others + strangers)
 
     def target(self, observed: Shares) -> Shares:
         """All weight of the one site on the other; as it is, where the site takes nothing any more."""
+        if self._kind.dials:
+            return self._dialled(observed)
         total = observed.weight(self._givers) + observed.weight(self._takers)
         if not observed.weight(self._givers):
             return observed
@@ -114,6 +132,9 @@ class TrafficShift:
         watch.fence()
         # Also without a difference: whoever was killed here may not have made the last one outlive a reload.
         await self._switch.apply({name: then.members[name] for name in self._differing(now, then)})
+        settled = await settle(self._switch, watch)
+        if not settled.reached:
+            return settled
         watch.progress(self._summary(then), **self._site_shares(then))
         return REACHED
 
@@ -137,7 +158,7 @@ class TrafficShift:
         """A line for each member that changes, and the sites' shares."""
         then = _as_seen(target, observed)
         lines = [f"{name}: {observed.members[name]} → {then.members[name]}" for name in self._differing(observed, then)]
-        if lines:
+        if lines and not self._kind.dials:
             before, after = self._site_shares(observed), self._site_shares(then)
             moved = ", ".join(f"{s} {format_fraction(before[s])} → {format_fraction(after[s])}" for s in before)
             lines.append(f"share of new traffic: {moved}")
@@ -157,6 +178,8 @@ class TrafficShift:
 
     def _between(self, start: Shares, end: Shares, share: float) -> Shares:
         """The state in which ``share`` of the way from ``start`` to ``end``, seen from there, is done."""
+        if self._kind.dials:
+            return self._dialled_between(start, end, share)
         first, last = (sum(one.share_weight for one in state.members.values()) or 1 for state in (start, end))
         total = first if start.elsewhere else max(first, last)
         weights = {}
@@ -164,6 +187,20 @@ class TrafficShift:
             before, after = start.members[name].share_weight / first, intake.share_weight / last
             weights[name] = (before + (after - before) * share) * total
         return self._with_weights(end, self._fitted(start, weights))
+
+    def _dialled(self, observed: Shares) -> Shares:
+        """The giver's dials closed, and those of the taker that are in service wide open.
+
+        A dial of 1% would turn away nearly all that the giver does not take any more.
+        """
+        closed = dict.fromkeys(self._givers, 0)
+        opened = dict.fromkeys(self._takers, self._switch.max_weight)
+        return self._with_weights(observed, {**closed, **opened} if observed.weight(self._givers) else {})
+
+    def _dialled_between(self, start: Shares, end: Shares, share: float) -> Shares:
+        """Each dial by itself so far along: what the one lets through no more, the others do not get by a dial."""
+        way = {name: (start.members[name].weight, to.weight) for name, to in end.members.items()}
+        return self._with_weights(end, {name: round(a + (b - a) * share) for name, (a, b) in way.items()})
 
     def _fitted(self, observed: Shares, weights: Mapping[str, float]) -> dict[str, int]:
         """Whole weights in the same proportions.
@@ -199,6 +236,8 @@ class TrafficShift:
         }
 
     def _summary(self, state: Shares) -> str:
+        if self._kind.dials:
+            return "dials: " + ", ".join(f"{name} {one.share_weight}%" for name, one in state.members.items())
         return "new traffic: " + ", ".join(
             f"{site} {format_fraction(round(share, 3))}" for site, share in self._site_shares(state).items()
         )

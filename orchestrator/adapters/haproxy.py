@@ -13,6 +13,7 @@ from typing import Final, TypeVar
 from orchestrator.adapters.haproxy_parse import (
     Server,
     Stream,
+    parse_backups,
     parse_old_workers,
     parse_servers,
     parse_session_counts,
@@ -23,7 +24,7 @@ from orchestrator.adapters.haproxy_socket import MASTER, WORKER, Connection, Cut
 from orchestrator.adapters.haproxy_state_file import check_writable, save
 from orchestrator.adapters.socat import pipe_to
 from orchestrator.errors import RejectedError, UnfitError, UnreachableError
-from orchestrator.model.inventory import HaproxySwitch
+from orchestrator.model.switch import HaproxySwitch
 from orchestrator.model.traffic import Admin, Intake, MemberReading, Session
 
 T = TypeVar("T")
@@ -83,6 +84,14 @@ class HaproxyDriver:
             for name, server in servers.items()
         }
 
+    async def elsewhere(self) -> int:
+        """The weights of the backend's other servers that are ready; a backup waits for all others to be gone."""
+        async with self._open() as connection:
+            servers = await self._all_servers(connection)
+            backups = parse_backups(await connection.ask(_SHOW_STAT), self._switch.backend)
+        ours = {*self._members, *backups}
+        return sum(server.intake.share_weight for name, server in servers.items() if name not in ours)
+
     async def apply(self, changes: Mapping[str, Intake]) -> None:
         """Bring these members to these intakes: first those that take more, then those that take less.
 
@@ -101,6 +110,10 @@ class HaproxyDriver:
             if self._switch.state_file is not None:  # also what went only half-way must outlive a reload
                 await save(connection.ask, self._switch.state_file)
             self._compare(servers, changes, said)
+
+    async def settling(self) -> str:
+        """Nothing: HAProxy asks the new weights for its next connection."""
+        return ""
 
     async def sessions(self, members: Sequence[str]) -> Sequence[Session]:
         """The sessions of these members, also those that old workers hold.
@@ -204,14 +217,7 @@ class HaproxyDriver:
             UnfitError: HAProxy does not have them all.
         """
         backend = self._switch.backend
-        reply = await connection.ask(f"show servers state {backend}")
-        if reply.startswith("Can't find backend"):
-            there = (await connection.ask("show backend")).split()[2:]
-            raise UnfitError(
-                f"cannot use backend {backend} of HAProxy at {self._switch.socket}: it has only {', '.join(there)}",
-                remedy="correct 'backend' in the inventory",
-            )
-        servers = {server.name: server for server in parse_servers(reply)}
+        servers = await self._all_servers(connection)
         missing = [name for name in wanted if name not in servers]
         if missing:
             raise UnfitError(
@@ -220,6 +226,17 @@ class HaproxyDriver:
                 remedy="call the members in the inventory as HAProxy calls its servers",
             )
         return {name: servers[name] for name in wanted}
+
+    async def _all_servers(self, connection: Connection) -> dict[str, Server]:
+        backend = self._switch.backend
+        reply = await connection.ask(f"show servers state {backend}")
+        if reply.startswith("Can't find backend"):
+            there = (await connection.ask("show backend")).split()[2:]
+            raise UnfitError(
+                f"cannot use backend {backend} of HAProxy at {self._switch.socket}: it has only {', '.join(there)}",
+                remedy="correct 'backend' in the inventory",
+            )
+        return {server.name: server for server in parse_servers(reply)}
 
     async def _write(self, connection: Connection, changes: Mapping[str, Intake]) -> list[str]:
         """Write what differs, and return HAProxy's complaints."""

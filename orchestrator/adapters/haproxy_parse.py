@@ -93,12 +93,26 @@ def parse_session_counts(text: str, backend: str) -> dict[str, int]:
     Raises:
         UnfitError: the text is not HAProxy's CSV.
     """
+    return _numbers(text, backend, "scur")
+
+
+def parse_backups(text: str, backend: str) -> frozenset[str]:
+    """The servers of ``backend`` that are backups (bck), from a reply to ``show stat``.
+
+    Raises:
+        UnfitError: the text is not HAProxy's CSV.
+    """
+    return frozenset(name for name, is_backup in _numbers(text, backend, "bck").items() if is_backup)
+
+
+def _numbers(text: str, backend: str, column: str) -> dict[str, int]:
+    """One column of ``show stat`` for each server of ``backend``."""
     if not text.startswith("# pxname,svname,"):
         raise _unreadable("show stat", text)
     rows = csv.DictReader(text[2:].strip().splitlines())
     try:
         return {
-            row["svname"]: int(row["scur"])
+            row["svname"]: int(row[column])
             for row in rows
             if row["pxname"] == backend and row["svname"] not in {"FRONTEND", "BACKEND"}
         }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -20,7 +21,7 @@ from orchestrator.model.check import (
     ServingGuard,
     Verdict,
 )
-from orchestrator.model.inventory import DemandFromSwitch, Pool
+from orchestrator.model.inventory import DemandFromSwitch, Pool, PoolSite
 from orchestrator.model.traffic import MemberReading
 from orchestrator.model.units import Quantity, format_fraction
 from orchestrator.ports import Clock, Outside
@@ -29,13 +30,14 @@ PROBES_PER_SECOND: Final = 5.0
 """What a check guard asks of its target at most, all through a run."""
 
 INTERVAL: Final = 1.0
-"""Seconds between two examinations of one guard."""
+"""Seconds between two examinations of a check guard; how often a switch is looked at, its kind says."""
 
 UNKNOWN_IN_A_ROW: Final = 2
 """So often unknown is a breach: one missed look is weather, two are blindness, and blind we do not go on."""
 
 Readings = Mapping[str, MemberReading]
-WatchedGuard = CheckGuard | HeadroomGuard | ServingGuard
+PoolGuard = HeadroomGuard | ServingGuard
+WatchedGuard = CheckGuard | PoolGuard
 
 
 def name_of(guard: Guard) -> str:
@@ -62,6 +64,12 @@ def serving_sites(pool: Pool, readings: Readings) -> tuple[str, ...]:
     )
 
 
+def serving_part(site: PoolSite, readings: Readings) -> float:
+    """The part of a site's capacity that serves: of its members, each as far as it is healthy."""
+    found = [readings.get(member) for member in site.members]
+    return sum(one.healthy for one in found if one is not None and serves(one)) / len(site.members)
+
+
 @dataclass(frozen=True, slots=True)
 class Balance:
     """Capacity that serves against demand."""
@@ -78,24 +86,26 @@ class Balance:
 def balance(pool: Pool, readings: Readings) -> Balance:
     """What the members that serve can carry, and what clients ask for.
 
-    A site's capacity counts in proportion to its members that serve.
+    A site's capacity counts in proportion to its members that serve, and to how much of each is healthy.
 
     Raises:
-        ValueError: capacity and demand are not stated in the same unit.
+        ValueError: capacity and demand are not stated in the same unit, or nobody counts the demand.
     """
     demand = _demand(pool, readings)
     total = 0.0
     for name, site in pool.sites.items():
         if site.capacity.unit != demand.unit:
             raise ValueError(f"capacity of {name} is {site.capacity}, demand is {demand}: state both in one unit")
-        up = sum(serves(readings.get(member)) for member in site.members)
-        total += site.capacity.amount * up / len(site.members)
+        total += site.capacity.amount * serving_part(site, readings)
     return Balance(capacity=Quantity(amount=total, unit=demand.unit), demand=demand)
 
 
 def _demand(pool: Pool, readings: Readings) -> Quantity:
     if isinstance(pool.demand, DemandFromSwitch):
-        return Quantity(amount=sum(reading.sessions for reading in readings.values()), unit="sessions")
+        counts = [reading.sessions for reading in readings.values()]
+        if None in counts:
+            raise ValueError("the switch counts no sessions: state the pool's demand, as 400/s")
+        return Quantity(amount=sum(count or 0 for count in counts), unit="sessions")
     return pool.demand
 
 
@@ -151,12 +161,18 @@ class GuardKeeper:
         """Look at one guard now; a check guard takes its check's own time."""
         if isinstance(guard, CheckGuard):
             return await self._gatekeeper.judge_lightly(guard.check, PROBES_PER_SECOND)
-        name = name_of(guard)
-        pool = guard.headroom.pool if isinstance(guard, HeadroomGuard) else guard.serving.pool
+        return self._judge(guard, await self._look(_pool_of(guard)))
+
+    async def _look(self, pool: str) -> Readings | OutsideError:
         try:
-            readings = await self._outside.switch(pool).read()
+            return await self._outside.switch(pool).read()
         except OutsideError as error:
-            reason = f"the switch of {pool} cannot be read: {error}"
+            return error
+
+    def _judge(self, guard: PoolGuard, readings: Readings | OutsideError) -> Verdict:
+        name, pool = name_of(guard), _pool_of(guard)
+        if isinstance(readings, OutsideError):
+            reason = f"the switch of {pool} cannot be read: {readings}"
             return Verdict(check=name, judgement=Judgement.UNKNOWN, reason=reason)
         if isinstance(guard, ServingGuard):
             return judge_serving(guard.serving, name, self._outside.inventory.pools[pool], readings)
@@ -166,13 +182,19 @@ class GuardKeeper:
         """Examine every guard again and again until cancelled; ``on_breach`` hears each verdict that is a breach.
 
         A breach is a fail, or unknown twice in a row. Guards are watched side by side, so that a slow check does
-        not delay the look at the capacity.
+        not delay the look at the capacity; all guards of a pool share each look at its switch.
         """
         self._held.clear()
+        pools: dict[str, list[PoolGuard]] = {}
         try:
             async with asyncio.TaskGroup() as group:
                 for guard in self._guards:
-                    group.create_task(self._watch_one(guard, on_breach))
+                    if isinstance(guard, CheckGuard):
+                        group.create_task(self._watch_check(guard, on_breach))
+                    else:
+                        pools.setdefault(_pool_of(guard), []).append(guard)
+                for pool, guards in pools.items():
+                    group.create_task(self._watch_pool(pool, guards, on_breach))
         except BaseExceptionGroup as raised:
             raise raised.exceptions[0] from None  # what ``on_breach`` raises, the caller expects as it is
 
@@ -180,13 +202,30 @@ class GuardKeeper:
         """Whether the guard of that name has passed since the watch began."""
         return guard in self._held
 
-    async def _watch_one(self, guard: WatchedGuard, on_breach: Callable[[Verdict], None]) -> None:
-        blind = 0
+    async def _watch_check(self, guard: CheckGuard, on_breach: Callable[[Verdict], None]) -> None:
+        blind: Counter[str] = Counter()
         while True:
-            verdict = await self.examine(guard)
-            if verdict.passed:
-                self._held.add(name_of(guard))
-            blind = blind + 1 if verdict.judgement is Judgement.UNKNOWN else 0
-            if verdict.judgement is Judgement.FAIL or blind >= UNKNOWN_IN_A_ROW:
-                on_breach(verdict)
+            self._weigh(await self.examine(guard), blind, on_breach)
             await self._clock.sleep(INTERVAL)
+
+    async def _watch_pool(self, pool: str, guards: Sequence[PoolGuard], on_breach: Callable[[Verdict], None]) -> None:
+        every = self._outside.inventory.pools[pool].switch.read_every
+        blind: Counter[str] = Counter()
+        while True:
+            readings = await self._look(pool)
+            for guard in guards:
+                self._weigh(self._judge(guard, readings), blind, on_breach)
+            await self._clock.sleep(every)
+
+    def _weigh(self, verdict: Verdict, blind: Counter[str], on_breach: Callable[[Verdict], None]) -> None:
+        """Tell of a breach; ``blind`` counts by guard how often in a row nobody knew."""
+        name = verdict.check
+        if verdict.passed:
+            self._held.add(name)
+        blind[name] = blind[name] + 1 if verdict.judgement is Judgement.UNKNOWN else 0
+        if verdict.judgement is Judgement.FAIL or blind[name] >= UNKNOWN_IN_A_ROW:
+            on_breach(verdict)
+
+
+def _pool_of(guard: PoolGuard) -> str:
+    return guard.headroom.pool if isinstance(guard, HeadroomGuard) else guard.serving.pool

@@ -27,4 +27,7 @@ class SessionsProbe:
         missing = [member for member in self._members if member not in readings]
         if missing:
             return Sample(ok=False, where=where, reason=f"the switch has no {', '.join(missing)}", broken=True)
-        return Sample(ok=True, value=float(sum(readings[member].sessions for member in self._members)), where=where)
+        counts = [readings[member].sessions for member in self._members]
+        if None in counts:
+            return Sample(ok=False, where=where, reason="the switch counts no sessions", broken=True)
+        return Sample(ok=True, value=float(sum(count or 0 for count in counts)), where=where)

@@ -8,7 +8,21 @@ from typing import Annotated, Any, Final
 import typer
 
 from orchestrator import __version__
-from orchestrator.cli import gate, inventory, journal, lab, lint, new, people, plan, runs, schema, status
+from orchestrator.cli import (
+    gate,
+    inventory,
+    journal,
+    lab,
+    lint,
+    new,
+    people,
+    permissions,
+    plan,
+    runs,
+    schema,
+    status,
+    test,
+)
 from orchestrator.cli.help import GroupedHelp
 from orchestrator.cli.output import REFUSED, open_output, written
 
@@ -44,6 +58,8 @@ app = typer.Typer(
 app.command(rich_help_panel="Before the window")(new.new)
 app.command(rich_help_panel="Before the window")(lint.lint)
 app.command(rich_help_panel="Before the window")(plan.plan)
+app.command(rich_help_panel="Before the window")(test.test)
+app.command(rich_help_panel="Before the window")(permissions.permissions)
 app.command(rich_help_panel="Before the window")(schema.schema)
 app.command(rich_help_panel="In the window")(runs.run)
 app.command(rich_help_panel="In the window")(status.status)

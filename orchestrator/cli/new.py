@@ -15,7 +15,7 @@ import typer
 from orchestrator.cli.options import InventoryFiles
 from orchestrator.cli.output import answers_errors
 from orchestrator.errors import RefusedError
-from orchestrator.report.starter.kind import ABOUT, WINDOWS, Kind
+from orchestrator.report.starter.kind import ABOUT, Kind
 
 if TYPE_CHECKING:
     from orchestrator.cli.questions import Questions
@@ -87,7 +87,7 @@ def new(
     for note in made.notes:
         print(f"  {note}")
     print("\nNext, of which only the last one touches anything:\n")
-    for command in ("lint", "plan", "run"):
+    for command in ("lint", "test", "permissions", "plan", "run"):
         print(f"  failover {command} {arguments}")
 
 
@@ -103,13 +103,18 @@ def _outline(said: _Said, inventory: Inventory, questions: Questions) -> Outline
     kind = said.kind or Kind(questions.choose("What is it for?", "--kind", _kinds(), Kind.MAINTENANCE.value))
     look.check_flags(kind, said.site, said.to)
     name = look.checked_name(kind.value if said.name is None else said.name)
-    window = None if said.window is None else look.checked_window(kind, said.window)
+    if said.window is not None:
+        look.checked_window(kind, said.window)
     pool = _pool(said, kind, inventory, questions)
+    switch = inventory.pools[pool].switch
+    longest = look.longest_window(kind, switch)
     site, to = _sites(said, kind, inventory, pool, questions)
-    if window is None:
-        likely = format_duration(WINDOWS[kind])
-        entered = questions.enter("How long may all of it take", likely, lambda text: look.checked_window(kind, text))
-        window = look.checked_window(kind, entered)
+    entered = said.window
+    if entered is None:
+        likely = format_duration(look.likely_window(kind, switch))
+        question = "How long may all of it take"
+        entered = questions.enter(question, likely, lambda text: look.checked_window(kind, text, longest))
+    window = look.checked_window(kind, entered, longest)
     approval = said.approval
     if approval is None:
         question = "How many people must say yes before anything moves"

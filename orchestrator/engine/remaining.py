@@ -62,13 +62,14 @@ def _effect(state: RunState, step: str, actions: Mapping[str, Action[Value]]) ->
 
 
 def _overlap(one: Effect, other: Effect | None) -> bool:
-    """Whether both set the same. A gate is its host's, whichever pool it is closed for."""
+    """Whether both set the same. A gate and a node are their host's, whichever pool it is for."""
     if other is None:
         return False
-    if not one.gates.keys().isdisjoint(other.gates):
+    if one.gates.keys() & other.gates or one.cordons.keys() & other.cordons:
         return True
     same_weights, same_admins = one.weights.keys() & other.weights, one.admins.keys() & other.admins
-    return one.pool == other.pool and bool(same_weights or same_admins)
+    same_groups = one.desired.keys() & other.desired
+    return one.pool == other.pool and bool(same_weights or same_admins or same_groups)
 
 
 @dataclass(frozen=True, slots=True)

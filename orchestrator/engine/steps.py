@@ -26,6 +26,10 @@ from orchestrator.status import StepStatus
 AnyAction = Action[Value]
 
 UNDO_TRIES = 3
+UNDO_WITHIN = 3600.0
+"""Seconds for which an undo may wait, however short the step's own timeout is: clients may meet the old answer for as
+long as a TTL."""
+
 UNDO_PAUSE = 5.0
 """An undo that fails, or whose gate does not open, is tried so often, with so many seconds between."""
 
@@ -261,10 +265,10 @@ class StepRunner:
             return
         start, now = action.state.model_validate(recorded), await action.observe()
         watch, there = self._watch(planned), action.reached(now, start)
-        if there and (action.effect(start) is None or not self._in_doubt(planned)):
+        if there and (action.effect(start) is None or not self._is_loose(planned)):
             self._status(planned, StepStatus.UNDONE, "is as it was before")
             return
-        # Where it is not known how far it came, what can be observed is not all that a converge does.
+        # After a converge that did not end well, what can be observed is not all: a write may not have taken hold yet.
         for waypoint in [Waypoint(start, label="as before")] if there else self._way_back(action, now, start):
             await self._receivers_healthy(planned, action, now, waypoint.state, watch)
             await self._go(planned, action, start, waypoint, "undo", watch)
@@ -275,10 +279,10 @@ class StepRunner:
         if not self.paced:
             self._took(planned, "undo", began)
 
-    def _in_doubt(self, planned: PlannedStep) -> bool:
-        """Whether somebody was killed while they did it, or while they returned it."""
+    def _is_loose(self, planned: PlannedStep) -> bool:
+        """Whether somebody was killed or stopped while they did it or returned it, or failed at that."""
         names = [planned.id, *(step.id for step in self.plan.steps if step.returns == planned.id)]
-        return any(self.recorder.step_state(name).in_doubt for name in names)
+        return any(self.recorder.step_state(name).loose for name in names)
 
     def _way_back(self, action: AnyAction, now: Value, start: Value) -> Sequence[Waypoint[Value]]:
         """As the way out, or in one move: after a failure the site that loses the traffic is in trouble."""
@@ -306,7 +310,7 @@ class StepRunner:
             self.recorder.intent(planned.id, intent, StepStatus.CONVERGING, waypoint.label)
         try:
             with watch.underway():
-                outcome = await self._bounded(action, waypoint.state, watch, planned.step.timeout)
+                outcome = await self._bounded(action, waypoint.state, watch, _limit(planned.step.timeout, direction))
         except (Fenced, JournalError):
             raise
         except Stop as stop:
@@ -409,6 +413,11 @@ class StepRunner:
 
     def _verdict(self, planned: PlannedStep, verdict: Verdict, gate: str) -> None:
         self.recorder.record("verdict", planned.id, {**verdict.model_dump(mode="json"), "gate": gate})
+
+
+def _limit(timeout: float | None, direction: str) -> float | None:
+    """How long one converge may take; the timeout of the way out is not that of the way back, which must be gone."""
+    return timeout if timeout is None or direction != "undo" else max(timeout, UNDO_WITHIN)
 
 
 def _found(verdict: Verdict) -> str:

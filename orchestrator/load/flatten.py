@@ -39,7 +39,7 @@ from orchestrator.load.silences import PlacedSilence, silences_in
 Include = Callable[[Part, MappingNode], Part | None]
 """Reads the runbook that a step of a part includes."""
 
-RETURNABLE: Final = ("traffic.shift", "smtp.drain", "manual")
+RETURNABLE: Final = ("traffic.shift", "traffic.drain", "smtp.drain", "scale.out", "node.drain", "manual")
 """What a return can bring back; of manual steps those that say how."""
 
 MAX_NEEDS: Final = 20_000

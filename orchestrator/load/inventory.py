@@ -6,7 +6,7 @@ import os
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Final
+from typing import Final, get_args
 
 from pydantic import TypeAdapter
 
@@ -18,12 +18,19 @@ from orchestrator.load.node import MappingNode, Node, Pair, Place, child, descen
 from orchestrator.load.problems import Problems, is_text, meant, quote
 from orchestrator.load.secrets import refuse_inserted
 from orchestrator.load.version import check_version
+from orchestrator.model.driver import KEY
 from orchestrator.model.inventory import DemandFromSwitch, Inventory
+from orchestrator.model.switch import AnySwitch
+from orchestrator.model.switch_kind import NamedSwitch
 from orchestrator.model.units import Load
 
 _SECTIONS: Final = ("sites", "pools", "hosts", "groups")
 _ADDRESS: Final = re.compile(r"(?:\[[0-9A-Fa-f:.]+\]|[^\s:\[\]/]+):([0-9]{1,5})")
 _CAPACITY: Final = TypeAdapter(Load)
+_MEASURED: Final = "the demand, which the switch measures in sessions"
+_SWITCHES: Final = {
+    driver: kind for kind in get_args(AnySwitch) for driver in get_args(kind.model_fields[KEY].annotation)
+}
 _DEMAND: Final[TypeAdapter[DemandFromSwitch]] = TypeAdapter(DemandFromSwitch)
 
 
@@ -141,7 +148,28 @@ def _check_pool(root: MappingNode, pool: Pair, problems: Problems) -> None:
             problems.add(site.place, message, meant(site.key, sites, "sites"))
         _check_address(site.value, what, problems)
         _check_members(site, pool.key, seen, problems)
+    _check_names(pool, seen, problems)
     _check_units(pool, problems)
+
+
+def _check_names(pool: Pair, members: Mapping[str, str], problems: Problems) -> None:
+    """What the switch calls a member belongs to a member, and every member to something else there."""
+    for pair in _pairs(pool.value, "switch", "names"):
+        if pair.key not in members:
+            message = f"cannot name {quote(pair.key)} in the switch of pool {quote(pool.key)}: it is no member"
+            problems.add(pair.place, message, meant(pair.key, members, "members"))
+    driver = name_at(pool.value, "switch", "driver")
+    kind = _SWITCHES.get(driver.text) if driver is not None else None
+    plain = kind.plain if kind is not None and issubclass(kind, NamedSwitch) else str
+    owners: dict[str, str] = {}
+    for member in members:
+        name = name_at(pool.value, "switch", "names", member)
+        called = name.text if name is not None else member
+        owner = owners.setdefault(plain(called), member)
+        if owner != member:
+            place = name or name_at(pool.value, "switch", "names", owner) or pool
+            message = f"cannot call {quote(member)} and {quote(owner)} {quote(called)} in one switch"
+            problems.add(place.place, message, "name what the switch calls each of them")
 
 
 def _check_address(node: Node, what: str, problems: Problems) -> None:
@@ -165,6 +193,12 @@ def _check_members(site: Pair, pool: str, seen: dict[str, str], problems: Proble
 def _check_units(pool: Pair, problems: Problems) -> None:
     """Headroom is capacity divided by demand, so that both must be of one unit in all of the pool."""
     unit, source = _demand_unit(pool.value)
+    driver = name_at(pool.value, "switch", "driver")
+    kind = _SWITCHES.get(driver.text) if driver is not None else None
+    if driver is not None and kind is not None and not kind.counts_sessions and source == _MEASURED:
+        message = f"cannot measure the demand of pool {quote(pool.key)}: its switch counts no sessions"
+        problems.add(driver.place, message, "state it beside the switch, as 'demand: 400/s'")
+        return
     for site in _pairs(pool.value, "sites"):
         node = child(site.value, "capacity")
         capacity = schema.part(_CAPACITY, node) if node else None
@@ -181,7 +215,7 @@ def _check_units(pool: Pair, problems: Problems) -> None:
 def _demand_unit(pool: Node) -> tuple[str | None, str]:
     node = child(pool, "demand")
     if node is None or schema.part(_DEMAND, node) is not None:
-        return "sessions", "the demand, which the switch measures in sessions"
+        return "sessions", _MEASURED
     stated = schema.part(_CAPACITY, node)
     return (stated.unit, f"the demand of {stated}") if stated else (None, "")
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import TypeVar
 
 from orchestrator.load.flatten import RETURNABLE
-from orchestrator.load.moved import moved
+from orchestrator.load.moved import Moved, leans, moved
 from orchestrator.load.node import MappingNode, Name, Node, SequenceNode, child, has, name_at, names_at, place_of
 from orchestrator.load.problems import Problems, meant, quote
 from orchestrator.model.inventory import Inventory
@@ -35,6 +35,7 @@ class _Order:
         self._check_ids(name for step in instead if (name := name_at(step, "id")) is not None)
         self._moved = {name: moved(node, inventory) for name, node in self._nodes.items()}
         self._movers = _inverted(self._moved)
+        self._leaners = _inverted({name: leans(node, inventory) for name, node in self._nodes.items()})
         self._returns = {name: _returned(node) for name, node in self._nodes.items()}
         self._returned_by = _inverted(self._returns)
         self._needed_by = _inverted(self._needs)
@@ -119,8 +120,11 @@ class _Order:
         elif later := self._first_before(name, returned):
             message = f"{what}: it was done after {quote(later)}, so it must be returned before it"
             self._problems.add(name.place, message, "name the last step of the way out first")
-        elif later := self._stands_upon(step, name.text, before):
+        elif later := self._stands_upon(step, name.text, before, self._movers):
             message = f"{what}: {quote(later)} was done after it and {self._shared(name.text, later)} too"
+            self._problems.add(name.place, message, f"return {quote(later)} first")
+        elif later := self._stands_upon(step, name.text, before, self._leaners):
+            message = f"{what}: {quote(later)} was done after it and has moved traffic to what it has brought up"
             self._problems.add(name.place, message, f"return {quote(later)} first")
         else:
             return True
@@ -131,13 +135,15 @@ class _Order:
         before = _ancestors(name.text, self._needs)
         return next((done for done in returned if done in before), None)
 
-    def _stands_upon(self, step: str, name: str, before: set[str]) -> str | None:
-        """The last step between ``name`` and its return in ``step`` that moves the same and is not returned by then.
+    def _stands_upon(
+        self, step: str, name: str, before: set[str], by_thing: Mapping[Moved, tuple[str, ...]]
+    ) -> str | None:
+        """The last step between ``name`` and its return in ``step`` that is not returned by then, of ``by_thing``.
 
-        What that one found when it began holds what ``name`` did. An undo would bring back just that, and nobody would
-        take it away any more.
+        What one that moves the same found when it began holds what ``name`` did: an undo would bring back just that,
+        and nobody would take it away any more. What one leans on must not go from under it.
         """
-        movers = {mover for what in self._moved[name] for mover in self._movers[what]} & before
+        movers = {mover for what in self._moved[name] for mover in by_thing.get(what, ())} & before
         standing = {mover for mover in movers if before.isdisjoint(self._returned_by.get(mover, ()))}
         standing -= {name, *self._returns[step]}  # in which order those stand is seen already
         if not standing:

@@ -12,6 +12,7 @@ from typing import Final
 from pydantic import TypeAdapter
 
 from orchestrator.load import schema
+from orchestrator.load.capacity import check_growth, check_node, check_scaling
 from orchestrator.load.node import (
     MappingNode,
     Name,
@@ -31,6 +32,7 @@ from orchestrator.load.subject import subject
 from orchestrator.model.check import METRICS, Check, Detect
 from orchestrator.model.inventory import Inventory, Pool
 from orchestrator.model.runbook import ShiftArguments
+from orchestrator.model.switch import AnySwitch
 from orchestrator.model.units import Threshold, format_fraction
 
 _CHECK: Final[TypeAdapter[Check]] = TypeAdapter(Check)
@@ -38,6 +40,7 @@ _DETECT: Final = TypeAdapter(Detect)
 _SHIFT: Final = TypeAdapter(ShiftArguments)
 
 _CHECK_LISTS: Final = ("before", "after", "checks")
+_DRAINS: Final = ("smtp.drain", "traffic.drain")
 _MAIL_PROBES: Final = ("smtp", "delivery")
 _SECONDS_METRICS: Final = frozenset({"p50", "p95", "p99"})
 
@@ -112,8 +115,12 @@ class _Rules:
         kind = name_at(step, "do")
         if kind is not None and kind.text == "traffic.shift":
             self._shift(step, what)
-        elif kind is not None and kind.text == "smtp.drain":
-            self._drain(step, what)
+        elif kind is not None and kind.text in _DRAINS:
+            self._drain(step, what, gated=kind.text == "smtp.drain")
+        elif kind is not None and kind.text == "scale.out":
+            self._scale_out(step, what)
+        elif kind is not None and kind.text == "node.drain":
+            check_node(step, what, self._inventory, self._problems)
 
     def check_plan_b(self, what: str, step: Node) -> None:
         """A plan B belongs to a step that cannot be undone; its steps are done one after the other."""
@@ -146,6 +153,9 @@ class _Rules:
         for name in ends:
             if pool is not None:
                 self._site(pool, name, what)
+        if pool is not None and not pool[1].switch.weighs:
+            message = f"the members of a switch of kind {quote(pool[1].switch.driver)} have no weights"
+            self._cannot(step, what, message, "take the site out of service with 'do: traffic.drain'")
         giving, taking = ends
         if giving and taking and giving.text == taking.text:
             message = f"cannot use {what}: it moves traffic from {quote(giving.text)} to {quote(taking.text)}"
@@ -168,7 +178,7 @@ class _Rules:
             place = place_of(arguments, "by", len(shift.by) - 1)
             self._problems.add(place, message, "let the last waypoint be 100%")
 
-    def _drain(self, step: Node, what: str) -> None:
+    def _drain(self, step: Node, what: str, *, gated: bool) -> None:
         site, one = name_at(step, "with", "site"), name_at(step, "with", "host")
         pool = self._pool(name_at(step, "with", "pool"), what)
         self._site_or_host(step, what)
@@ -179,11 +189,33 @@ class _Rules:
             return
         if one and site and not self._stands_at(pool, one, site, what):
             return
-        for member in (name.text,) if one else pool[1].members(name.text):
+        self._drainable(pool[1].switch, step, what, gated=gated)
+        members = (name.text,) if one else pool[1].members(name.text)
+        for member in members if gated else ():
             host = self._inventory.hosts.get(member)
             if host is None or host.gate is None:
                 message = f"cannot drain {quote(name.text)} in {what}: host {quote(member)} has no gate"
                 self._problems.add(name.place, message, f"give it one in the inventory, under hosts.{member}.gate")
+
+    def _scale_out(self, step: Node, what: str) -> None:
+        pool, site = self._pool(name_at(step, "with", "pool"), what), name_at(step, "with", "site")
+        if pool is not None and site is not None and self._site(pool, site, what):
+            check_scaling(*pool, site, what, self._problems)
+        check_growth(step, what, self._problems)
+
+    def _drainable(self, switch: AnySwitch, step: Node, what: str, *, gated: bool) -> None:
+        """Whether the pool's kind of switch can do what a drain needs."""
+        kind = quote(switch.driver)
+        if gated and not switch.lists_sessions:
+            message = f"a switch of kind {kind} lists no sessions, so that nobody could see when they have ended"
+            remedy = "drain at the load balancer that carries them, as a pool of its own, or use 'do: traffic.drain'"
+            self._cannot(step, what, message, remedy)
+        elif not gated and "drain" not in switch.admins:
+            message = f"the members of a switch of kind {kind} have weights only, and cannot be taken out"
+            self._cannot(step, what, message, "move their traffic away with 'do: traffic.shift'")
+
+    def _cannot(self, step: Node, what: str, why: str, remedy: str) -> None:
+        self._problems.add(place_of(step, "do"), f"cannot use {what}: {why}", remedy)
 
     def _site_or_host(self, step: Node, what: str) -> None:
         arguments = child(step, "with")
@@ -252,7 +284,7 @@ class _Rules:
     def _emptied(self) -> Iterator[Name]:
         for step in _entries(self._root, "steps"):
             kind = name_at(step, "do")
-            site = name_at(step, "with", "site") if kind and kind.text == "smtp.drain" else None
+            site = name_at(step, "with", "site") if kind and kind.text in _DRAINS else None
             if site is not None and not has(child(step, "with"), "host"):
                 yield site
 

@@ -6,9 +6,12 @@ from typing import Annotated, Literal
 
 from pydantic import Field, JsonValue
 
+from orchestrator.model.access import AwsAccess, KubernetesAccess
+from orchestrator.model.capacity import Node, Scaling
 from orchestrator.model.driver import ByDriver
 from orchestrator.model.secret import Login
 from orchestrator.model.ssh import SshAddress
+from orchestrator.model.switch import Switch
 from orchestrator.model.units import Load
 from orchestrator.model.value import Value
 
@@ -20,33 +23,8 @@ class Site(Value):
     networks: tuple[str, ...] = Field(
         default=(), description="Its networks, as 10.1.0.0/16: what has an address in one of them stands at this site."
     )
-
-
-class HaproxySwitch(Value):
-    """A backend of a HAProxy in TCP mode, driven by its Runtime API.
-
-    Source: HAProxy Management Guide, "Unix Socket commands"; the socket needs ``level admin``.
-    """
-
-    driver: Literal["haproxy"]
-    socket: str = Field(description="The stats socket: a path, or host:port.")
-    backend: str = Field(description="The backend whose servers are the pool's members, by the same names.")
-    master: str | None = Field(
-        default=None,
-        description="The master CLI socket (haproxy -S): shows the sessions of old processes after a reload.",
-    )
-    state_file: str | None = Field(
-        default=None,
-        description="Where to save the servers' state after each change, so that a reload forgets nothing: "
-        "the file that 'server-state-file' names.",
-    )
-    site: str | None = Field(
-        default=None, description="Where it stands; a runbook that empties this site must not depend on it."
-    )
-
-
-Switch = Annotated[HaproxySwitch, ByDriver()]
-"""What splits a pool's new traffic."""
+    aws: AwsAccess | None = Field(default=None, description="As whom and where AWS is called for what is at this site.")
+    kubernetes: KubernetesAccess | None = Field(default=None, description="The cluster at this site.")
 
 
 class PolicyGate(Value):
@@ -105,6 +83,7 @@ class Host(Value):
     )
     gate: Gate | None = Field(default=None, description="What answers 421 at MAIL FROM while the host is drained.")
     queue: Queue | None = Field(default=None, description="Its mail queue.")
+    node: Node | None = Field(default=None, description="The Kubernetes node that it is.")
     data: dict[str, JsonValue] = Field(default_factory=dict, description="For pyinfra: the host's data.")
 
 
@@ -119,10 +98,13 @@ class PoolSite(Value):
     """A pool's part at one site. Once loaded its members are hosts only."""
 
     members: tuple[str, ...] = Field(
-        min_length=1, description="Hosts, named as the switch names its servers, or groups of them."
+        min_length=1,
+        description="What its switch splits traffic between here, as it calls them: hosts or groups of hosts; or one "
+        "target group, record, region or Service.",
     )
     capacity: Load = Field(description="What all its members carry together.")
     address: str = Field(description="host:port that leads to this site only, on the path that its traffic will take.")
+    scaling: Scaling | None = Field(default=None, description="What makes it larger or smaller here.")
 
 
 class DemandFromSwitch(Value):
@@ -194,6 +176,23 @@ class Inventory(Value):
     def host(self, name: str) -> Host:
         """What is said of a host; a member of which nothing is said has the defaults."""
         return self.hosts.get(name, Host())
+
+    def aws_of(self, own: AwsAccess | None, site: str | None) -> AwsAccess:
+        """As whom and where AWS is called for something: what it says itself, and in all else what its site says."""
+        at_site = self.sites[site].aws if site is not None else None
+        if own is None or at_site is None:
+            return own or at_site or AwsAccess()
+        return at_site.model_copy(update=own.model_dump(exclude_defaults=True))
+
+    def cluster_of(self, own: KubernetesAccess | None, site: str | None) -> KubernetesAccess:
+        """The cluster of something: what it says itself, and in all else that of its site.
+
+        A context is one of its kubeconfig: that of the site does not go with a file of one's own.
+        """
+        at_site = self.sites[site].kubernetes if site is not None else None
+        if own is None or at_site is None or own.kubeconfig is not None:
+            return own or at_site or KubernetesAccess()
+        return at_site.model_copy(update=own.model_dump(exclude_defaults=True))
 
     def hosts_at(self, site: str) -> list[str]:
         """The members of all pools at ``site``."""

@@ -98,6 +98,7 @@ class PlannedStep(Value):
     overdue: float | None = Field(
         default=None, description="Seconds after which it takes longer than it should, without people, if known."
     )
+    settles: float = Field(default=0.0, description="Seconds until clients meet a write of it, by its kind of switch.")
     undo_expected: float | None = Field(default=None, description="Seconds that an undo took before, if known.")
     undo_overdue: float | None = Field(default=None, description="Seconds that few undos before took longer than.")
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field, StringConstraints
+from pydantic import Field, PositiveInt, StringConstraints
 
 from orchestrator.model.check import Check, Guard
 from orchestrator.model.units import Duration, Fraction, PositiveDuration
@@ -174,6 +174,66 @@ class DrainStep(_Step):
     with_: DrainArguments = Field(alias="with")
 
 
+class TakeOutArguments(Value):
+    """Which site or host the switch is to let go, and until when."""
+
+    pool: str = Field(description="The pool whose switch is told.")
+    site: str | None = Field(default=None, description="All members of the pool at this site.")
+    host: str | None = Field(default=None, description="One member only.")
+    deadline: Duration | None = Field(
+        default=None,
+        description="The step fails when the switch is still serving old connections then; nothing is cut. "
+        "Left out: wait for ever.",
+    )
+
+
+class TakeOutStep(_Step):
+    """Take members out of the switch, and wait until it has let go of the connections that they had."""
+
+    do: Literal["traffic.drain"]
+    with_: TakeOutArguments = Field(alias="with")
+
+
+class ScaleOutArguments(Value):
+    """Which pool grows where, to how many."""
+
+    pool: str = Field(description="The pool that grows.")
+    site: str = Field(description="Where.")
+    to: PositiveInt | None = Field(default=None, description="So many instances or pods at least; more stay.")
+    add: PositiveInt | None = Field(default=None, description="So many more than there are at the start.")
+    deadline: Duration = Field(
+        default=900.0, description="The step fails when they are not all healthy then, by the group's own account."
+    )
+
+
+class ScaleOutStep(_Step):
+    """Bring up capacity, and wait until it is healthy; its undo asks for as many as there were before."""
+
+    do: Literal["scale.out"]
+    with_: ScaleOutArguments = Field(alias="with")
+
+
+class NodeDrainArguments(Value):
+    """Which node is emptied, and until when."""
+
+    host: str = Field(description="The host, whose 'node' says what it is in its cluster.")
+    deadline: Duration | None = Field(
+        default=None, description="The step fails when pods are left then; none is killed. Left out: wait for ever."
+    )
+    alone: Literal["refuse", "evict"] = Field(
+        default="refuse",
+        description="refuse: do not begin while a pod runs there that nothing would start again elsewhere. "
+        "evict: end such pods too.",
+    )
+
+
+class NodeDrainStep(_Step):
+    """Cordon a node and evict its pods, as their PodDisruptionBudgets allow; its undo uncordons it."""
+
+    do: Literal["node.drain"]
+    with_: NodeDrainArguments = Field(alias="with")
+
+
 class HoldArguments(Value):
     """Until when: ``approval``, or a duration."""
 
@@ -212,9 +272,23 @@ class ReturnStep(_Step):
     steps: tuple[str, ...] = Field(min_length=1, description="Steps to undo, the first one first.")
 
 
-Step = Annotated[VerifyStep | ShiftStep | DrainStep | HoldStep | ManualStep | ReturnStep, Field(discriminator="do")]
+AnyStep = (
+    VerifyStep | ShiftStep | TakeOutStep | DrainStep | ScaleOutStep | NodeDrainStep | HoldStep | ManualStep | ReturnStep
+)
 
-for _kind in (VerifyStep, ShiftStep, DrainStep, HoldStep, ManualStep, ReturnStep):
+Step = Annotated[AnyStep, Field(discriminator="do")]
+
+for _kind in (
+    VerifyStep,
+    ShiftStep,
+    TakeOutStep,
+    DrainStep,
+    ScaleOutStep,
+    NodeDrainStep,
+    HoldStep,
+    ManualStep,
+    ReturnStep,
+):
     _kind.model_rebuild()  # plan_b: steps have steps
 
 

@@ -32,7 +32,26 @@ class MemberReading(Value):
 
     intake: Intake
     up: bool = Field(description="What the switch's own health check says; true where it does not check.")
-    sessions: int = Field(ge=0, description="Sessions that it carries now, from any process of the switch.")
+    healthy: float = Field(
+        default=1.0,
+        ge=0,
+        le=1,
+        description="Of a member that stands for many, as a target group: the share of them that is healthy.",
+    )
+    sessions: int | None = Field(
+        ge=0, description="Sessions that it carries now, from any process of the switch; None: the switch counts none."
+    )
+    draining: bool = Field(
+        default=False,
+        description="It takes nothing new, and what it had is still being served, by the switch's account.",
+    )
+    lapses: str = Field(
+        default="",
+        description="It is out of service, but not for as long as our own word would keep it out: why, in words.",
+    )
+    objection: str = Field(
+        default="", description="Why it must not be taken out of service, by the switch's account, and the remedy."
+    )
 
 
 class Session(Value):

@@ -7,18 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from orchestrator.model.check import Check, Guard
-from orchestrator.model.runbook import (
-    NAME,
-    DrainStep,
-    HoldStep,
-    ManualStep,
-    Parameter,
-    Placed,
-    ReturnStep,
-    ShiftStep,
-    Text,
-    VerifyStep,
-)
+from orchestrator.model.runbook import NAME, AnyStep, Parameter, Placed, Text
 from orchestrator.model.units import PositiveDuration
 from orchestrator.model.value import Value
 
@@ -31,9 +20,7 @@ class IncludeStep(Placed):
     with_: dict[str, str | int | float] = Field(default_factory=dict, alias="with", description="Its parameters.")
 
 
-InGroup = Annotated[
-    VerifyStep | ShiftStep | DrainStep | HoldStep | ManualStep | ReturnStep | IncludeStep, Field(discriminator="do")
-]
+InGroup = Annotated[AnyStep | IncludeStep, Field(discriminator="do")]
 
 
 class ParallelStep(Placed):
@@ -43,10 +30,7 @@ class ParallelStep(Placed):
     steps: tuple[InGroup, ...] = Field(min_length=1, description="The steps.")
 
 
-WrittenStep = Annotated[
-    VerifyStep | ShiftStep | DrainStep | HoldStep | ManualStep | ReturnStep | IncludeStep | ParallelStep,
-    Field(discriminator="do"),
-]
+WrittenStep = Annotated[AnyStep | IncludeStep | ParallelStep, Field(discriminator="do")]
 
 
 class Silence(Value):

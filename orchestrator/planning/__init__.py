@@ -17,6 +17,7 @@
 * ``set_aside``: what an override lets through, and what is watched instead.
 * ``history``: how long the same work took before.
 * ``times``: how long it takes, and how long the way back is; ``window``: whether that fits.
+* ``permissions``: what AWS and Kubernetes must allow for all this, by ``iam`` and ``rbac``, which know the drivers.
 * ``world``, ``saved``: what a plan rests on, to be looked at again; and the file that it waits in.
 """
 

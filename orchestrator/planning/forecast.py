@@ -14,10 +14,11 @@ from functools import cache
 from orchestrator.actions.action import Effect
 from orchestrator.checks.guards import Readings
 from orchestrator.errors import OutsideError, UnfitError
+from orchestrator.model.capacity import NodeReading, Pod, ScalingReading
 from orchestrator.model.inventory import Inventory
 from orchestrator.model.traffic import Admin, GateReading, Intake, MemberReading, QueueDepth, Session
 from orchestrator.planning.snapshot import SeenPool, Snapshot
-from orchestrator.ports import Inbox, MailClient, MailGate, MailQueue, Outside, TrafficSwitch
+from orchestrator.ports import Inbox, MailClient, MailGate, MailQueue, Node, Outside, ScalingGroup, TrafficSwitch
 
 
 class ForecastGate:
@@ -83,14 +84,24 @@ class ForecastSwitch:
     def foreseen(self) -> Readings:
         """Every member that could be read, as it will be."""
         return {
-            name: reading.model_copy(update={"sessions": 0}) if self._is_emptied(name) else reading
+            name: reading.model_copy(update={"sessions": reading.sessions and 0, "draining": False})
+            if self._is_emptied(name)
+            else reading
             for name, reading in self.now.items()
         }
+
+    async def elsewhere(self) -> int:
+        """See ``TrafficSwitch.elsewhere``; it stays as it was seen."""
+        return self._seen.elsewhere
 
     async def apply(self, changes: Mapping[str, Intake]) -> None:
         """See ``TrafficSwitch.apply``."""
         for name, intake in changes.items():
             self.set(name, intake)
+
+    async def settling(self) -> str:
+        """See ``TrafficSwitch.settling``; a forecast has nobody who holds on to anything."""
+        return ""
 
     async def sessions(self, members: Sequence[str]) -> Sequence[Session]:
         """See ``TrafficSwitch.sessions``."""
@@ -113,9 +124,11 @@ class ForecastSwitch:
             self.now[name] = reading.model_copy(update={"intake": intake})
 
     def _is_emptied(self, name: str) -> bool:
-        """A member out of service behind a gate that a step has closed is how a drain ends: with no session."""
+        """A member that a step has taken out of service, or behind a gate that one has closed, has no session then."""
         reading, gate = self.now.get(name), self._gates.get(name)
-        return gate is not None and gate.shut and reading is not None and reading.intake.admin != "ready"
+        if reading is None or reading.intake.admin == "ready" or isinstance(self._seen.readings, OutsideError):
+            return False
+        return (gate is not None and gate.shut) or self._seen.readings[name].intake.admin == "ready"
 
 
 class ForecastQueue:
@@ -132,6 +145,61 @@ class ForecastQueue:
         """See ``MailQueue.flush``; a forecast has nothing to send."""
 
 
+class ForecastGroup:
+    """``ports.ScalingGroup``, foreseen: what a step has asked for is healthy then, or that step has failed."""
+
+    def __init__(self, seen: ScalingReading | OutsideError) -> None:
+        self._seen = seen
+        self.desired: int | None = None
+        """What a step asks for; None: none does."""
+
+    async def read(self) -> ScalingReading:
+        """See ``ScalingGroup.read``."""
+        if isinstance(self._seen, OutsideError):
+            raise self._seen
+        if self.desired is None:
+            return self._seen
+        return self._seen.model_copy(update={"desired": self.desired, "healthy": self.desired, "waits_for": ()})
+
+    async def set_desired(self, count: int) -> None:
+        """See ``ScalingGroup.set_desired``."""
+        self.desired = count
+
+    def by_hand(self, count: int) -> Sequence[str]:
+        """See ``ScalingGroup.by_hand``; a forecast is changed by nobody's hand."""
+        return ()
+
+
+class ForecastNode:
+    """``ports.Node``, foreseen: of one that a step has cordoned the pods are gone, and do not come back."""
+
+    def __init__(self, seen: NodeReading | OutsideError) -> None:
+        self._seen = seen
+        self.cordons: tuple[bool, ...] = ()
+        """What steps do with it, in their order."""
+
+    async def read(self) -> NodeReading:
+        """See ``Node.read``."""
+        if isinstance(self._seen, OutsideError):
+            raise self._seen
+        if not self.cordons:
+            return self._seen
+        left = tuple(pod for pod in self._seen.pods if pod.stays or True not in self.cordons)
+        return NodeReading(cordoned=self.cordons[-1], pods=left)
+
+    async def cordon(self, cordoned: bool) -> None:
+        """See ``Node.cordon``."""
+        self.cordons = (*self.cordons, cordoned)
+
+    async def evict(self, pod: Pod) -> str:
+        """See ``Node.evict``; a forecast ends nothing."""
+        return ""
+
+    def by_hand(self, cordoned: bool) -> Sequence[str]:
+        """See ``Node.by_hand``; a forecast is changed by nobody's hand."""
+        return ()
+
+
 class ForecastOutside:
     """``ports.Outside`` over a snapshot."""
 
@@ -139,6 +207,8 @@ class ForecastOutside:
         self._snapshot = snapshot
         self._gates = {host: ForecastGate(seen) for host, seen in snapshot.gates.items()}
         self._switches = {pool: ForecastSwitch(seen, self._gates) for pool, seen in snapshot.pools.items()}
+        self._groups = {group: ForecastGroup(seen) for group, seen in snapshot.scaling.items()}
+        self._nodes = {host: ForecastNode(seen) for host, seen in snapshot.nodes.items()}
         self.queue = cache(lambda host: ForecastQueue(outside.queue(host)))
 
     @property
@@ -153,6 +223,14 @@ class ForecastOutside:
     def gate(self, host: str) -> MailGate:
         """See ``Outside.gate``; the snapshot has every host that a step drains."""
         return self._gates[host]
+
+    def scaling(self, pool: str, site: str) -> ScalingGroup:
+        """See ``Outside.scaling``; the snapshot has every group that a step scales."""
+        return self._groups[pool, site]
+
+    def node(self, host: str) -> Node:
+        """See ``Outside.node``; the snapshot has every node that a step drains."""
+        return self._nodes[host]
 
     def mail_client(self) -> MailClient:
         """See ``Outside.mail_client``.
@@ -180,8 +258,8 @@ class ForecastOutside:
 
     def foresee(self, effect: Effect) -> None:
         """Take in what a step sets."""
-        switch = self._switches[effect.pool]
         for name in {**effect.weights, **effect.admins}:
+            switch = self._switches[effect.pool]
             if name in switch.now:
                 now = switch.now[name].intake
                 weight, admin = effect.weights.get(name, now.weight), effect.admins.get(name, now.admin)
@@ -189,12 +267,18 @@ class ForecastOutside:
                     switch.set(name, Intake(weight=weight, admin=admin))
         for host, closed in effect.gates.items():
             self._gates[host].closed = closed
+        for site, desired in effect.desired.items():
+            self._groups[effect.pool, site].desired = desired
+        for host, cordoned in effect.cordons.items():
+            self._nodes[host].cordons += (cordoned,)
 
     @contextmanager
     def aside(self) -> Iterator[None]:
         """What is foreseen within the block is forgotten after it."""
         switches = {pool: dict(switch.now) for pool, switch in self._switches.items()}
         gates = {host: gate.closed for host, gate in self._gates.items()}
+        groups = {place: group.desired for place, group in self._groups.items()}
+        nodes = {host: node.cordons for host, node in self._nodes.items()}
         try:
             yield
         finally:
@@ -202,6 +286,10 @@ class ForecastOutside:
                 self._switches[pool].now = now
             for host, closed in gates.items():
                 self._gates[host].closed = closed
+            for place, desired in groups.items():
+                self._groups[place].desired = desired
+            for host, cordons in nodes.items():
+                self._nodes[host].cordons = cordons
 
 
 class Instant:

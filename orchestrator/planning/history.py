@@ -15,7 +15,16 @@ from orchestrator.model.check import Check
 from orchestrator.model.inventory import Inventory, Pool
 from orchestrator.model.journal import Entry
 from orchestrator.model.plan import Plan, PlannedStep, TimedAs
-from orchestrator.model.runbook import DrainStep, ShiftStep, Step, VerifyStep
+from orchestrator.model.runbook import (
+    DrainStep,
+    NodeDrainStep,
+    ScaleOutStep,
+    ShiftStep,
+    Step,
+    TakeOutStep,
+    VerifyStep,
+)
+from orchestrator.model.value import Value
 
 Direction = Literal["out", "back", "undo"]
 """The way out, a planned return, or an undo."""
@@ -107,10 +116,13 @@ def timed_as(planned: PlannedStep, does: Step, inventory: Inventory, checks: Map
     pools = {check.at.pool for check in (*once, *after)}
     arguments: JsonValue = None
     hosts: tuple[str, ...] = ()
-    if isinstance(does, ShiftStep | DrainStep):
+    if isinstance(does, ShiftStep | DrainStep | TakeOutStep):
         pools.add(does.with_.pool)
         arguments = does.with_.model_dump(mode="json", by_alias=True)
         hosts = _hosts(does, inventory.pools[does.with_.pool])
+    elif isinstance(does, ScaleOutStep | NodeDrainStep):
+        arguments = does.with_.model_dump(mode="json", by_alias=True)
+        hosts = (_machines(does, inventory),)
     elif not isinstance(does, VerifyStep):
         return None
     shape: JsonValue = {
@@ -129,19 +141,32 @@ def _once(step: Step) -> Sequence[str]:
     return step.checks if isinstance(step, VerifyStep) else step.before
 
 
-def _target(does: ShiftStep | DrainStep | VerifyStep) -> str:
+def _target(does: ShiftStep | DrainStep | TakeOutStep | ScaleOutStep | NodeDrainStep | VerifyStep) -> str:
     if isinstance(does, VerifyStep):
         return ", ".join(does.checks)
+    if isinstance(does, NodeDrainStep):
+        return does.with_.host
+    if isinstance(does, ScaleOutStep):
+        return f"{does.with_.pool} {does.with_.site}"
     if isinstance(does, ShiftStep):
         return f"{does.with_.pool} {does.with_.from_}→{does.with_.to}"
     return does.with_.host or f"{does.with_.pool} {does.with_.site}"
 
 
-def _hosts(does: ShiftStep | DrainStep, pool: Pool) -> tuple[str, ...]:
+def _hosts(does: ShiftStep | DrainStep | TakeOutStep, pool: Pool) -> tuple[str, ...]:
     """Their number decides how long it takes, and so does which they are."""
-    if isinstance(does, DrainStep):
+    if isinstance(does, DrainStep | TakeOutStep):
         return drained_members(does.with_, pool)
     return (*pool.members(does.with_.from_), *pool.members(does.with_.to))
+
+
+def _machines(does: ScaleOutStep | NodeDrainStep, inventory: Inventory) -> str:
+    """What brings up capacity, or the node, as the inventory has it: the same names may mean others tomorrow."""
+    if isinstance(does, NodeDrainStep):
+        known: Value | None = inventory.host(does.with_.host).node
+    else:
+        known = inventory.pools[does.with_.pool].sites[does.with_.site].scaling
+    return known.model_dump_json() if known is not None else ""
 
 
 def _past(seconds: Sequence[float]) -> Past:

@@ -1,4 +1,4 @@
-"""Steps that may move one pool at the same time, which no plan can foresee."""
+"""Steps that may move one thing at the same time, as a pool or a node, which no plan can foresee."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from itertools import islice
 from typing import Final
 
 from orchestrator.model.plan import PlannedStep
-from orchestrator.model.runbook import DrainStep, ShiftStep, Step
+from orchestrator.model.runbook import DrainStep, NodeDrainStep, ScaleOutStep, ShiftStep, Step, TakeOutStep
 from orchestrator.planning.order import in_order
 
 _TOLD: Final = 5
@@ -15,15 +15,15 @@ _TOLD: Final = 5
 
 
 def overlaps(steps: Sequence[PlannedStep]) -> tuple[str, ...]:
-    """Each pair of steps that move the same pool and of which neither comes before the other, a line each.
+    """Each pair of steps that move the same and of which neither comes before the other, a line each.
 
     A forecast goes over the steps one after the other; what is done side by side would be judged by a state of the
     pool that never is. Plans B are left out: the undo goes over one step at a time.
     """
     return tuple(
-        f"steps '{one}' and '{other}' may move pool {pool} at the same time: a plan can foresee one at a time "
+        f"steps '{one}' and '{other}' may move {what} at the same time: a plan can foresee one at a time "
         "— let one need the other"
-        for one, other, pool in islice(_pairs(in_order(steps)), _TOLD)
+        for one, other, what in islice(_pairs(in_order(steps)), _TOLD)
     )
 
 
@@ -32,12 +32,12 @@ def _pairs(forward: Sequence[PlannedStep]) -> Iterator[tuple[str, str, str]]:
     before = _before(forward)
     movers: dict[str, int] = {}
     for place, planned in enumerate(forward):
-        pool = _pool(does.get(planned.returns, planned.step) if planned.returns else planned.step)
-        if pool is None:
+        what = _moved(does.get(planned.returns, planned.step) if planned.returns else planned.step)
+        if what is None:
             continue
-        beside = movers.get(pool, 0) & ~before[planned.id]
-        yield from ((forward[one].id, planned.id, pool) for one in _places(beside))
-        movers[pool] = movers.get(pool, 0) | 1 << place
+        beside = movers.get(what, 0) & ~before[planned.id]
+        yield from ((forward[one].id, planned.id, what) for one in _places(beside))
+        movers[what] = movers.get(what, 0) | 1 << place
 
 
 def _before(forward: Sequence[PlannedStep]) -> Mapping[str, int]:
@@ -59,5 +59,12 @@ def _places(bits: int) -> Iterator[int]:
         bits ^= lowest
 
 
-def _pool(step: Step) -> str | None:
-    return step.with_.pool if isinstance(step, ShiftStep | DrainStep) else None
+def _moved(step: Step) -> str | None:
+    """What a step moves, in words; None where that is nothing."""
+    if isinstance(step, ShiftStep | DrainStep | TakeOutStep):
+        return f"pool {step.with_.pool}"
+    if isinstance(step, ScaleOutStep):
+        return f"the capacity of pool {step.with_.pool} at {step.with_.site}"
+    if isinstance(step, NodeDrainStep):
+        return f"node {step.with_.host}"
+    return None

@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from orchestrator.checks.guards import Balance, Readings, balance, serves, serving_sites
+from orchestrator.checks.guards import Balance, Readings, balance, serves, serving_part, serving_sites
 from orchestrator.model.inventory import Pool
 from orchestrator.model.plan import PoolForecast
 
@@ -20,7 +20,7 @@ class Standing:
     """Of new traffic, by site: they sum to 1, or to 0 where nobody takes any."""
     serving: tuple[str, ...]
     balance: Balance | None
-    """None where capacity and demand are not stated in one unit."""
+    """None where capacity and demand are not stated in one unit, or nobody counts the demand."""
     carries: Mapping[str, float]
     """What the members that serve carry, by site, in the unit of its capacity."""
 
@@ -83,11 +83,8 @@ class Surveyor:
 
 
 def _carries(pool: Pool, readings: Readings) -> dict[str, float]:
-    """Each site's capacity, in proportion to its members that serve."""
-    return {
-        name: site.capacity.amount * sum(serves(readings.get(member)) for member in site.members) / len(site.members)
-        for name, site in pool.sites.items()
-    }
+    """Each site's capacity, as far as it serves."""
+    return {name: site.capacity.amount * serving_part(site, readings) for name, site in pool.sites.items()}
 
 
 def _shares(pool: Pool, readings: Readings) -> dict[str, float]:

@@ -13,6 +13,7 @@ from typing import Final, NamedTuple
 
 from orchestrator.actions.action import Waypoint
 from orchestrator.actions.drain import CUT_WITHIN, SETTLE_BLIND, SETTLE_WITH_TRANSACTIONS
+from orchestrator.actions.settling import SETTLES_WITHIN
 from orchestrator.checks.gate import DEFAULT_WINDOW
 from orchestrator.checks.sequential import SequentialTest
 from orchestrator.model.check import Check, DeliveryCheck, Detect, SessionsCheck, SmtpCheck
@@ -22,11 +23,16 @@ from orchestrator.model.runbook import (
     DrainStep,
     HoldStep,
     ManualStep,
+    NodeDrainStep,
     ReturnStep,
+    ScaleOutStep,
     ShiftStep,
     Step,
+    TakeOutArguments,
+    TakeOutStep,
     VerifyStep,
 )
+from orchestrator.model.switch import AnySwitch
 from orchestrator.model.value import Value
 from orchestrator.planning.history import Past
 from orchestrator.planning.order import in_order
@@ -44,7 +50,7 @@ HEALTH_AT_MOST: Final = 30.0
 
 UNDO: Final = HEALTH + WRITE
 UNDO_AT_MOST: Final = HEALTH_AT_MOST + WRITE_AT_MOST
-"""Of one step, in a single move that asks for health before."""
+"""Of one step, in a single move that asks for health before; where clients meet it late, without the wait for that."""
 
 AFTER_SETTLING: Final = 5.0
 """For the sessions of a drain that had just begun something, and for the queues."""
@@ -161,14 +167,21 @@ def undo_takes(step: PlannedStep, steps: Sequence[PlannedStep]) -> float | None:
         return sum(known) if len(known) == len(instead) else None
     if isinstance(step.step, ManualStep):
         return step.step.estimate
-    return UNDO if step.undo_expected is None else step.undo_expected
+    return UNDO + step.settles if step.undo_expected is None else step.undo_expected
+
+
+def undo_overdue_after(step: PlannedStep) -> float:
+    """Seconds after which an undo in a single move takes longer than it should."""
+    if step.undo_overdue is not None:
+        return step.undo_overdue
+    return UNDO_AT_MOST + _settled_within(step.settles)
 
 
 def paced_undo_takes(step: PlannedStep, steps: Sequence[PlannedStep]) -> float | None:
     """As ``undo_takes``, of an undo that goes back by the waypoints of the way out, with their pauses."""
     if not isinstance(step.step, ShiftStep):
         return undo_takes(step, steps)
-    return len(step.step.with_.by) * (UNDO + step.step.with_.pause)
+    return len(step.step.with_.by) * (UNDO + step.settles + step.step.with_.pause)
 
 
 def _whole(planned: PlannedStep) -> float | None:
@@ -187,19 +200,21 @@ def step_times(
     checks: Mapping[str, Check],
     *,
     blind: bool,
+    switch: AnySwitch | None = None,
     past: Past | None = None,
 ) -> Times:
     """How long a step takes that goes along ``waypoints`` and sends traffic to so many ``receivers``, without people.
 
     ``does`` is the step itself, or the one that it returns.
     ``blind`` is whether a gate on the way sees no transactions, so that its sessions need longer silence.
+    ``switch`` is what it writes to, if anything.
     ``past`` is how long the same work took before: what was measured goes before what the runbook estimates, and that
     before the rules.
     """
     step = planned.step
     if not waypoints and not isinstance(step, VerifyStep):
         return NOTHING  # it finds all as it wants it, and asks no gate
-    work = _all([_work(does, returning=planned.returns is not None, blind=blind)] * len(waypoints))
+    work = _all([_work(does, switch, returning=planned.returns is not None, blind=blind)] * len(waypoints))
     once = _all(check_times(checks[name]) for name in _once(step))
     after = _all([check_times(checks[name]) for name in step.after] * len(waypoints))
     pauses = sum(waypoint.pause for waypoint in waypoints)
@@ -257,14 +272,39 @@ def _with_tries(step: Step, at_most: float | None) -> float | None:
     return at_most * (1 + step.retries.times) + sum(step.retries.pauses())
 
 
-def _work(step: Step, *, returning: bool, blind: bool) -> Times:
+def _work(step: Step, switch: AnySwitch | None, *, returning: bool, blind: bool) -> Times:
     """One converge."""
     if isinstance(step, HoldStep) and not returning:
         until = step.with_.until
         return NOTHING if until == "approval" else Times(float(until), float(until))
     if isinstance(step, DrainStep) and not returning:
         return _drain_times(step.with_, blind=blind)
-    return Times(WRITE, WRITE_AT_MOST) if isinstance(step, ShiftStep | DrainStep) else NOTHING
+    if isinstance(step, TakeOutStep) and not returning:
+        return _take_out_times(step.with_, switch)
+    if isinstance(step, ScaleOutStep | NodeDrainStep) and not returning:
+        return Times(None, step.with_.deadline)  # machines and pods take as long as they take
+    return NOTHING if isinstance(step, VerifyStep | HoldStep | ManualStep | ReturnStep) else _write_times(switch)
+
+
+def _write_times(switch: AnySwitch | None) -> Times:
+    """A write, and the wait until clients meet it."""
+    settles = 0.0 if switch is None else switch.settles_in
+    return Times(WRITE + settles, WRITE_AT_MOST + _settled_within(settles))
+
+
+def _settled_within(settles: float) -> float:
+    """The wait is given up after so long without progress; where nothing is ever waited for it is 0."""
+    return settles + SETTLES_WITHIN if settles else 0.0
+
+
+def _take_out_times(arguments: TakeOutArguments, switch: AnySwitch | None) -> Times:
+    """Clients learn of it while the switch lets go; the deadline is for both, and asked for only after the first."""
+    settles, drains = (0.0, None) if switch is None else (switch.settles_in, switch.drains_in)
+    expected = None if drains is None else WRITE + max(settles, drains)
+    if arguments.deadline is None:
+        return Times(expected, None)
+    least = None if expected is None else min(expected, max(arguments.deadline, settles))
+    return Times(least, max(arguments.deadline, _settled_within(settles)))
 
 
 def _drain_times(arguments: DrainArguments, *, blind: bool) -> Times:

@@ -10,7 +10,8 @@ from orchestrator.actions.catalogue import actions_of
 from orchestrator.actions.drain import drained_members
 from orchestrator.errors import OutsideError
 from orchestrator.model.plan import Milestone, PlannedStep
-from orchestrator.model.runbook import DrainStep, HoldStep, Runbook, Step, VerifyStep
+from orchestrator.model.runbook import DrainStep, HoldStep, Runbook, ShiftStep, Step, TakeOutStep, VerifyStep
+from orchestrator.model.switch import AnySwitch
 from orchestrator.model.value import Value
 from orchestrator.planning.forecast import ForecastOutside, Instant
 from orchestrator.planning.history import NO_HISTORY, History, direction_of, timed_as
@@ -130,6 +131,9 @@ class Walk:
             effect = action.effect(waypoint.state)
             if effect is None:
                 continue
+            if not effect.is_of_service:
+                self._forecast.foresee(effect)
+                continue
             before = before or self._stands(effect.pool)
             start = start or before
             self._forecast.foresee(effect)
@@ -147,7 +151,8 @@ class Walk:
         if effect is None or not leaving:
             return None
         readings = self._forecast.readings(effect.pool)
-        return sum(readings[name].sessions for name in leaving)
+        counts = [readings[name].sessions for name in leaving]
+        return None if None in counts else sum(count or 0 for count in counts)
 
     def _undo(self, planned: PlannedStep, action: Action[Value], observed: Value, target: Value) -> tuple[str, ...]:
         """What is done at an undo. A wait leaves nothing behind, and parts of a return undo nothing of their own."""
@@ -174,8 +179,12 @@ class Walk:
         works = bool(route) or isinstance(planned.step, VerifyStep)
         past = self._history.past(timed, direction_of(planned)) if works else None
         undone = self._history.past(timed, "undo") if planned.returns is None else None
-        times = step_times(planned, does, route, receivers, checks, blind=self._is_blind(does), past=past)
+        switch = self._switch_of(does)
+        times = step_times(
+            planned, does, route, receivers, checks, blind=self._is_blind(does), switch=switch, past=past
+        )
         update: dict[str, float | None] = {
+            "settles": 0.0 if switch is None else switch.settles_in,
             "expected": times.expected,
             "at_most": times.at_most,
             "past": 0 if past is None else past.runs,
@@ -184,6 +193,11 @@ class Walk:
             "undo_overdue": None if undone is None else undone.overdue,
         }
         return planned.model_copy(update=update)
+
+    def _switch_of(self, step: Step) -> AnySwitch | None:
+        if not isinstance(step, ShiftStep | DrainStep | TakeOutStep):
+            return None
+        return self._forecast.inventory.pools[step.with_.pool].switch
 
     def _is_blind(self, step: Step) -> bool:
         """Whether it drains behind a gate that sees no transactions."""

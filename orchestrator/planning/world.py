@@ -11,8 +11,11 @@ from orchestrator.planning.snapshot import Snapshot
 
 
 def facts(snapshot: Snapshot) -> tuple[Fact, ...]:
-    """One for each member of every switch that was read, and one for each gate. Sessions are none: they always move."""
-    return (*_members(snapshot), *_gates(snapshot))
+    """One for each member of every switch that was read, each gate, scaling group and node.
+
+    Sessions, and pods, are none: they always move.
+    """
+    return (*_members(snapshot), *_gates(snapshot), *_groups(snapshot), *_nodes(snapshot))
 
 
 def _members(snapshot: Snapshot) -> Iterator[Fact]:
@@ -26,6 +29,18 @@ def _gates(snapshot: Snapshot) -> Iterator[Fact]:
     for host, gate in snapshot.gates.items():
         if not isinstance(gate, OutsideError):
             yield Fact(subject=f"host {host}: gate", value="closed" if gate.closed else "open")
+
+
+def _groups(snapshot: Snapshot) -> Iterator[Fact]:
+    for (pool, site), group in snapshot.scaling.items():
+        if not isinstance(group, OutsideError):
+            yield Fact(subject=f"pool {pool}: capacity at {site}", value=f"{group.desired}")
+
+
+def _nodes(snapshot: Snapshot) -> Iterator[Fact]:
+    for host, node in snapshot.nodes.items():
+        if not isinstance(node, OutsideError):
+            yield Fact(subject=f"host {host}: node", value="cordoned" if node.cordoned else "open to new pods")
 
 
 def _standing(reading: MemberReading) -> str:

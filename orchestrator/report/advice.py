@@ -10,6 +10,9 @@ from orchestrator.model.runbook import HoldStep, ManualStep, ReturnStep
 from orchestrator.report.account import ACTIVE, LIVE, Account, is_parked
 from orchestrator.status import RunState, RunStatus, StepState, StepStatus
 
+NOBODYS: Final = "-"
+"""In place of a typed run: no command reaches it, as it is over in the world of a test."""
+
 _AT_WORK: Final = frozenset({StepStatus.CONVERGING, StepStatus.UNDOING})
 """In these a person is asked for work, or for its undo."""
 
@@ -34,6 +37,8 @@ def advice(account: Account) -> list[Advice]:
 
     Where nobody does, as far as the account knows, what ``advice_when_left`` says.
     """
+    if account.typed == NOBODYS:
+        return []
     if account.left and account.state.status in LIVE:
         return advice_when_left(account)
     match account.state.status:
@@ -53,6 +58,8 @@ def advice(account: Account) -> list[Advice]:
 
 def advice_when_left(account: Account) -> list[Advice]:
     """What can be typed once nobody works on the run any more; nothing where it is over."""
+    if account.typed == NOBODYS:
+        return []
     if account.state.status in LIVE:
         return _approvals(account, "says yes for the resume") + _left(account)
     return advice(account)

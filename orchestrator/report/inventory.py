@@ -55,7 +55,7 @@ def _pool(name: str, pool: Pool) -> Iterator[RenderableType]:
 def _about(pool: Pool) -> Iterator[str]:
     demand = f"{pool.demand}" if isinstance(pool.demand, Quantity) else "as the switch measures it"
     yield f"address {pool.address}, demand {demand}"
-    yield f"switch {pool.switch.driver} at {pool.switch.socket}, backend {pool.switch.backend}"
+    yield f"switch {pool.switch.driver}, {pool.switch.known_as}"
     mail = pool.test_mail
     login = f", login {mail.login.user} with {mail.login.password}" if mail.login else ""
     yield f"test mail from {mail.sender} to {mail.recipient}{login}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime
 from typing import Final
@@ -18,7 +19,8 @@ from orchestrator.report.timing import step_timing, window_timing
 from orchestrator.status import RunStatus, StepStatus
 
 PROGRESS_EVERY: Final = 5.0
-"""Seconds between two lines of one step's progress."""
+PROGRESS_AT_LEAST_EVERY: Final = 60.0
+"""Seconds between two lines of one step's progress, at first and after some minutes of the same."""
 FINDING_EVERY: Final = 60.0
 """Seconds between two lines of the same finding while it stays bad."""
 _QUIET: Final = frozenset({StepStatus.CONVERGING, StepStatus.VERIFYING})
@@ -93,10 +95,16 @@ class LineReport:
 
     def _progress(self, entry: Entry) -> None:
         now = self._clock.monotonic()
-        if now - self._spoke.get(entry.step, -PROGRESS_EVERY) < PROGRESS_EVERY:
+        if now - self._spoke.get(entry.step, -math.inf) < self._every(entry):
             self._waiting[entry.step] = entry
             return
         self._say_progress(entry, now)
+
+    def _every(self, entry: Entry) -> float:
+        """Seconds between two lines of a step's progress: of a wait of minutes nobody reads one every few seconds."""
+        since = self._account.state.step(entry.step).since
+        waited = entry.at - since if since is not None else 0.0
+        return min(max(PROGRESS_EVERY, waited / 6), PROGRESS_AT_LEAST_EVERY)
 
     def _flush(self, entry: Entry) -> None:
         """Say the progress that still waits, of the entry's step, or of all where the run itself changes."""

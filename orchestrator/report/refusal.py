@@ -14,7 +14,8 @@ def plan_refused(error: PlanRefusedError) -> str:
     """Every reason on a line, the name of its rule in brackets where it has one; then how rules are set aside."""
     problems = [one_line(line) for problem in error.problems for line in problem.splitlines()]
     reasons = [*problems, *map(_refusal_text, error.refusals)]
-    count = f"{len(reasons)} reasons" if len(reasons) != 1 else "one reason"
+    number = len(error.problems) + len(error.refusals)  # one reason may take several lines
+    count = f"{number} reasons" if number != 1 else "one reason"
     lines = [f"cannot run this plan: it is refused for {count}, and nothing was touched"]
     lines += [f"  {reason}" for reason in reasons]
     return "\n".join([*lines, *_override_lines(error)])

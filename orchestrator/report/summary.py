@@ -12,7 +12,7 @@ from orchestrator.model.journal import Entry
 from orchestrator.model.plan import Plan
 from orchestrator.model.units import format_duration
 from orchestrator.report.account import ACTIVE, BROKEN, Account, Finding
-from orchestrator.report.advice import Advice, advice_when_left, waits_for_approval
+from orchestrator.report.advice import NOBODYS, Advice, advice_when_left, waits_for_approval
 from orchestrator.report.sheet import Page, Sheet, style_of
 from orchestrator.report.tree import JUDGEMENT_STYLES, RUN_STYLES, advice_lines
 from orchestrator.status import RunState, RunStatus, StepStatus
@@ -217,6 +217,8 @@ def _drains(account: Account) -> Iterator[str]:
 def _next(account: Account, sheet: Sheet) -> list[Text]:
     if orders := advice_when_left(account):
         return advice_lines(orders, sheet)
+    if account.typed == NOBODYS:
+        return []
     if account.state.status is RunStatus.REFUSED and not account.aborted:
         return [Text("  remove the reason, then give the same command again")]
     if account.state.status is RunStatus.UNDONE and account.troubles:

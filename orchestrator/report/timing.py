@@ -9,7 +9,7 @@ from typing import Final
 from orchestrator.model.moment import format_moments, format_zone
 from orchestrator.model.plan import PlannedStep
 from orchestrator.model.units import format_duration
-from orchestrator.planning.times import UNDO_AT_MOST, paced_undo_takes, undo_takes
+from orchestrator.planning.times import paced_undo_takes, undo_overdue_after, undo_takes
 from orchestrator.report.account import Account, is_parked
 from orchestrator.report.advice import waits_for_approval
 from orchestrator.status import RunStatus, StepStatus
@@ -61,8 +61,7 @@ def step_timing(account: Account, planned: PlannedStep, now: float) -> StepTimin
         return StepTiming(elapsed, planned.expected, planned.overdue, planned.past)
     if not planned.reversible or account.state.paced:
         return None  # its plan B has times of its own; and a paced way back mostly waits at its waypoints
-    limit = UNDO_AT_MOST if planned.undo_overdue is None else planned.undo_overdue
-    return StepTiming(elapsed, undo_takes(planned, account.plan.steps), limit, 0)
+    return StepTiming(elapsed, undo_takes(planned, account.plan.steps), undo_overdue_after(planned), 0)
 
 
 def overdue(account: Account, now: float) -> dict[str, StepTiming]:

@@ -25,7 +25,7 @@ WRITES = {
 
 READS = {
     "Journal": {"epoch", "entries", "durations", "runs", "run"},
-    "TrafficSwitch": {"max_weight", "read", "sessions", "by_hand"},
+    "TrafficSwitch": {"elsewhere", "max_weight", "read", "sessions", "settling", "by_hand"},
     "MailGate": {
         "read",
         "look",

@@ -30,6 +30,7 @@ from tests.crash.lockstep import Broken, Line, Over, VictimLoop
 from tests.crash.points import Death, JournalWithPoints, Points, Side
 from tests.unit.fakes.clock import LoopClock
 from tests.unit.fakes.mail import FakeGate, FakeSwitch
+from tests.unit.fakes.no_capacity import NoCapacity
 from tests.unit.library.stage import Judge
 
 RUN = "r1"
@@ -86,8 +87,14 @@ class _Switch:
     async def read(self) -> Mapping[str, MemberReading]:
         return cast("Mapping[str, MemberReading]", await self._wire.read(self._me, "read"))
 
+    async def elsewhere(self) -> int:
+        return cast("int", await self._wire.read(self._me, "elsewhere"))
+
     async def apply(self, changes: Mapping[str, Intake]) -> None:
         await self._wire.write(self._me, "apply", changes)
+
+    async def settling(self) -> str:
+        return cast("str", await self._wire.read(self._me, "settling"))
 
     async def sessions(self, members: Sequence[str]) -> Sequence[Session]:
         return cast("Sequence[Session]", await self._wire.read(self._me, "sessions", members))
@@ -137,7 +144,7 @@ class _Queue:
 
 
 @dataclass(frozen=True, slots=True)
-class _FarWorld:
+class _FarWorld(NoCapacity):
     """``ports.Outside``, in another process."""
 
     inventory: Inventory

@@ -131,6 +131,7 @@ def test_a_step_is_folded_from_its_entries() -> None:
         began=4.0,
         changed=True,
         in_doubt=True,
+        loose=True,
         since=3.0,
         turn=3,
         entered=2.0,

@@ -7,6 +7,7 @@ from types import MappingProxyType
 from typing import Final
 
 from orchestrator.load.lint.emptied import depends_on_emptied_site
+from orchestrator.load.lint.expiring import expiring_shift
 from orchestrator.load.lint.finding import Finder, Rule
 from orchestrator.load.lint.silenced import SILENCE_UNUSED
 from orchestrator.load.lint.steps import drain_without_deadline, no_plan_b, ramp_too_steep, shift_without_check
@@ -24,6 +25,7 @@ RULES: Final[Mapping[str, Rule]] = MappingProxyType(
         "drain-without-deadline": Rule("warning", "a drain waits for its clients for ever"),
         "ramp-too-steep": Rule("warning", "a waypoint may move more traffic at once than the guard allows"),
         "hold-without-way-out": Rule("warning", "a wait for a person that nothing else ends, or that leads nowhere"),
+        "expiring-shift": Rule("warning", "a wait may outlast a zonal shift, which then ends by itself"),
         "deadline-past-window": Rule("warning", "the runbook may take longer than its window"),
         "unused-check": Rule("warning", "a check is never asked"),
         "unused-parameter": Rule("warning", "a parameter is never used"),
@@ -39,6 +41,7 @@ FINDERS: Final[Mapping[str, Finder]] = MappingProxyType(
         "drain-without-deadline": drain_without_deadline,
         "ramp-too-steep": ramp_too_steep,
         "hold-without-way-out": hold_without_way_out,
+        "expiring-shift": expiring_shift,
         "deadline-past-window": deadline_past_window,
         "unused-check": unused_check,
         "unused-parameter": unused_parameter,

@@ -24,7 +24,15 @@ from orchestrator.load.node import Place, has, place_of
 from orchestrator.load.problems import quote
 from orchestrator.model.check import CheckGuard, HeadroomGuard, ServingGuard, SessionsCheck, SmtpCheck
 from orchestrator.model.inventory import Pool
-from orchestrator.model.runbook import DrainArguments, DrainStep, ReturnStep, ShiftStep, VerifyStep
+from orchestrator.model.runbook import (
+    DrainArguments,
+    DrainStep,
+    ReturnStep,
+    ShiftStep,
+    TakeOutArguments,
+    TakeOutStep,
+    VerifyStep,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +72,7 @@ def _emptyings(scene: Scene) -> list[_Emptying]:
     moves = _Moves(scene)
     found: dict[str, _Emptying] = {}
     for one in scene.steps:
-        if not isinstance(one.step, DrainStep):
+        if not isinstance(one.step, DrainStep | TakeOutStep):
             continue
         site = _site_of(scene, one.step.with_)
         way_out = moves.way_out(one.number, one.step.with_, site)
@@ -76,7 +84,7 @@ def _emptyings(scene: Scene) -> list[_Emptying]:
     return list(found.values())
 
 
-def _site_of(scene: Scene, drain: DrainArguments) -> str:
+def _site_of(scene: Scene, drain: DrainArguments | TakeOutArguments) -> str:
     """The site that is drained, or that of the host."""
     if drain.site is not None:
         return drain.site
@@ -95,10 +103,10 @@ class _Moves:
         for one in scene.steps:
             if isinstance(one.step, ShiftStep):
                 _note(self._shifts, one.step.with_.pool, one.step.with_.from_, one.number)
-            elif isinstance(one.step, DrainStep) and one.step.with_.host is not None:
+            elif isinstance(one.step, DrainStep | TakeOutStep) and one.step.with_.host is not None:
                 _note(self._drains, one.step.with_.pool, one.step.with_.host, one.number)
 
-    def way_out(self, number: int, drain: DrainArguments, site: str) -> Steps:
+    def way_out(self, number: int, drain: DrainArguments | TakeOutArguments, site: str) -> Steps:
         """The steps that empty the site of a drain; none where it empties a host of it only."""
         shifts = self._scene.away(number) & self._shifts.get((drain.pool, site), 0)
         if drain.host is None or shifts:
@@ -148,8 +156,7 @@ def _stands_there(pool: Pool, site: str, locations: Locations) -> str:
     if pool.switch.site == site:
         return "that stands at"
     for words, address in (
-        ("its socket", pool.switch.socket),
-        ("its master socket", pool.switch.master or ""),
+        *pool.switch.paths,
         ("the address of its clients", pool.address),
     ):
         standing = locations.of(address)
@@ -183,7 +190,7 @@ def _steps_during(scene: Scene, emptying: _Emptying) -> Iterator[PlacedStep]:
 
 def _pools_of(scene: Scene, one: PlacedStep) -> Iterator[str]:
     """The pools whose switch a step works with."""
-    if isinstance(one.step, ShiftStep | DrainStep):
+    if isinstance(one.step, ShiftStep | DrainStep | TakeOutStep):
         yield one.step.with_.pool
     elif isinstance(one.step, ReturnStep):
         for name in one.step.steps:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Final
 
 from orchestrator.load.lint.order import Order, Steps, members
 from orchestrator.load.node import MappingNode, Name, Node, Place, SequenceNode, child, place_of
@@ -12,7 +13,9 @@ from orchestrator.load.problems import quote
 from orchestrator.load.runbook import LoadedRunbook
 from orchestrator.model.check import CheckGuard, Guard, HeadroomGuard, ServingGuard
 from orchestrator.model.inventory import Inventory
-from orchestrator.model.runbook import DrainStep, ReturnStep, Runbook, ShiftStep, Step
+from orchestrator.model.runbook import DrainStep, NodeDrainStep, ReturnStep, Runbook, ShiftStep, Step, TakeOutStep
+
+_MOVES: Final = (ShiftStep, DrainStep, TakeOutStep, NodeDrainStep)
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,8 +98,8 @@ class Scene:
 
     @cached_property
     def moves(self) -> Steps:
-        """The steps that take traffic away from where it was."""
-        return sum(1 << one.number for one in self.steps if isinstance(one.step, ShiftStep | DrainStep))
+        """The steps that take traffic, or the pods that carry it, away from where it was."""
+        return sum(1 << one.number for one in self.steps if isinstance(one.step, _MOVES))
 
     @cached_property
     def brought_back(self) -> dict[int, Steps]:

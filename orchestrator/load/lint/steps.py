@@ -10,7 +10,7 @@ from orchestrator.load.lint.finding import Found
 from orchestrator.load.lint.scene import PlacedStep, Scene
 from orchestrator.load.problems import quote
 from orchestrator.model.check import BlastRadiusGuard
-from orchestrator.model.runbook import DrainStep, ManualStep, ReturnStep, ShiftStep, Step
+from orchestrator.model.runbook import DrainStep, ManualStep, NodeDrainStep, ReturnStep, ShiftStep, Step, TakeOutStep
 from orchestrator.model.units import format_fraction
 
 _ROUNDING: Final = 1e-9
@@ -45,12 +45,20 @@ def _shifts(scene: Scene, step: Step) -> bool:
 
 
 def drain_without_deadline(scene: Scene) -> Iterator[Found]:
-    """Drains that one client can keep waiting for ever."""
+    """Drains that one client, or one budget, can keep waiting for ever."""
     for one in scene.every_step:
         step = one.step
-        if isinstance(step, DrainStep) and step.with_.deadline is None and step.timeout is None:
-            message = f"{one.what} has no deadline: one client that never pauses holds it for ever"
+        if not isinstance(step, DrainStep | TakeOutStep | NodeDrainStep):
+            continue
+        if step.with_.deadline is None and step.timeout is None:
+            message = f"{one.what} has no deadline: one {_who_holds(step)} holds it for ever"
             yield Found(one.place("id"), step.id, message, "give it a 'deadline', or a 'timeout'")
+
+
+def _who_holds(step: Step) -> str:
+    if isinstance(step, NodeDrainStep):
+        return "PodDisruptionBudget that never allows an eviction"
+    return "client that never pauses"
 
 
 def ramp_too_steep(scene: Scene) -> Iterator[Found]:

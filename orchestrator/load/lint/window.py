@@ -14,8 +14,21 @@ from orchestrator.load.lint.finding import Found
 from orchestrator.load.lint.scene import PlacedStep, Scene
 from orchestrator.load.node import place_of
 from orchestrator.model.check import Check
-from orchestrator.model.runbook import DrainStep, HoldStep, ManualStep, ReturnStep, ShiftStep, Step, VerifyStep
+from orchestrator.model.runbook import (
+    DrainStep,
+    HoldStep,
+    ManualStep,
+    NodeDrainStep,
+    ReturnStep,
+    ScaleOutStep,
+    ShiftStep,
+    Step,
+    TakeOutStep,
+    VerifyStep,
+)
 from orchestrator.model.units import format_duration
+
+_WITH_DEADLINE: Final = (DrainStep, TakeOutStep, ScaleOutStep, NodeDrainStep)
 
 _NAMED: Final = 4
 """So many steps are named, those that take longest."""
@@ -64,7 +77,7 @@ def _longest_limit(step: Step) -> _Limit | None:
     """The longest of what a step may take by itself; its timeout, where it has one, is above all."""
     if step.timeout is not None:
         return _Limit("a timeout", ("timeout",), step.timeout)
-    if isinstance(step, DrainStep) and step.with_.deadline is not None:
+    if isinstance(step, _WITH_DEADLINE) and step.with_.deadline is not None:
         return _Limit("a deadline", ("with", "deadline"), step.with_.deadline)
     if isinstance(step, HoldStep) and step.with_.until != "approval":
         return _Limit("a hold", ("with", "until"), float(step.with_.until))
@@ -115,9 +128,10 @@ def _work(scene: Scene, step: Step, *, returning: bool) -> _Work:
     if isinstance(step, HoldStep):
         until = step.with_.until
         return _Work(0.0, limited=False) if until == "approval" else _Work(float(until), limited=True)
-    if isinstance(step, DrainStep):
+    if isinstance(step, _WITH_DEADLINE):
         deadline = step.with_.deadline
-        return _Work(0.0, limited=False) if deadline is None else _Work(deadline * _turns(scene, step), limited=True)
+        turns = _turns(scene, step) if isinstance(step, DrainStep) else 1
+        return _Work(0.0, limited=False) if deadline is None else _Work(deadline * turns, limited=True)
     return _Work(0.0, limited=True)
 
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from enum import Enum, auto
 
 from orchestrator.model.inventory import Inventory, MapGate, Pool
+from orchestrator.model.switch import ALL_OR_NOTHING, AnySwitch
 from orchestrator.model.units import Quantity
 from orchestrator.report.starter.kind import Kind
 from orchestrator.report.starter.outline import Outline, host_of
@@ -13,6 +15,19 @@ from orchestrator.report.starter.outline import Outline, host_of
 COMFORT = 1.3
 """Capacity / demand that lets one member of four fail without harm; more is not asked for, or the guard would break
 the run while there is still plenty."""
+
+
+class Emptying(Enum):
+    """How what is emptied loses the sessions that are open."""
+
+    CLOSED = auto()
+    """Each is closed between two messages: the switch lists them, and every host has a gate."""
+    AWAITED = auto()
+    """They end when their clients want, and that is waited for: the switch counts them, and a gate is missing."""
+    LET_GO = auto()
+    """The switch takes members out, and lets go of what they had."""
+    UNSEEN = auto()
+    """They end when their clients want, and nobody sees that."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +47,8 @@ class Means:
     """What there is."""
 
     pool: str
+    switch: AnySwitch
+    emptying: Emptying
     tls: bool
     """Whether the probes can be sure of a certificate, or need TLS to log in."""
     inbox: bool
@@ -48,9 +65,9 @@ class Means:
     headroom: Headroom
 
     @property
-    def drains(self) -> bool:
-        """Whether what is to be emptied can be drained."""
-        return not self.ungated
+    def in_one_move(self) -> bool:
+        """Whether members take traffic or do not, without shares in between."""
+        return self.switch.max_weight == ALL_OR_NOTHING
 
 
 def means(outline: Outline, inventory: Inventory) -> Means:
@@ -60,17 +77,26 @@ def means(outline: Outline, inventory: Inventory) -> Means:
     reboots = outline.kind is Kind.REBOOT
     emptied = (host_of(outline, inventory),) if reboots else pool.members(outline.site)
     others = [member for site in pool.sites.values() for member in site.members if member not in emptied]
+    ungated = tuple(name for name in emptied if inventory.host(name).gate is None)
     return Means(
         pool=outline.pool,
+        switch=pool.switch,
+        emptying=_emptying(pool.switch, gated=not ungated),
         tls=any((mail.ca_file, mail.server_name, mail.login)),
         inbox=mail.inbox is not None,
-        ungated=tuple(name for name in emptied if inventory.host(name).gate is None),
+        ungated=ungated,
         elsewhere=tuple(name for name in others if inventory.host(name).gate is None),
         blind=tuple(name for name in emptied if isinstance(inventory.host(name).gate, MapGate)),
         unqueued=tuple(name for name in emptied if inventory.host(name).queue is None),
         others=() if reboots else _also_at(outline, inventory),
         headroom=_headroom(outline, inventory),
     )
+
+
+def _emptying(switch: AnySwitch, *, gated: bool) -> Emptying:
+    if switch.lists_sessions:
+        return Emptying.CLOSED if gated else Emptying.AWAITED
+    return Emptying.LET_GO if "drain" in switch.admins else Emptying.UNSEEN
 
 
 def _also_at(outline: Outline, inventory: Inventory) -> tuple[str, ...]:
@@ -110,6 +136,10 @@ def _left_over(outline: Outline, pool: Pool) -> tuple[str, float]:
         host = max(site.capacity.amount / len(site.members) for site in sites)
         total = sum(site.capacity.amount for site in pool.sites.values())
         return "All sites together carry, with one host less,", total - host
+    if pool.switch.weighs and pool.switch.max_weight == ALL_OR_NOTHING:
+        alone = (outline.site, outline.to) if len(outline.defaults) > 1 else tuple(pool.sites)
+        least = min(alone, key=lambda name: pool.sites[name].capacity.amount)
+        return f"{least}, the smallest site that may serve alone, carries", pool.sites[least].capacity.amount
     if "to" in outline.defaults:
         return f"{outline.to} alone carries", pool.sites[outline.to].capacity.amount
     takers = {name: site for name, site in pool.sites.items() if name != outline.site or not outline.defaults}

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Final, NamedTuple
 
 from orchestrator.errors import RefusedError
 from orchestrator.load.problems import listed, meant, quote
 from orchestrator.model.inventory import Inventory, Pool
 from orchestrator.model.runbook import NAME
+from orchestrator.model.switch import AnySwitch, ArcZonalShiftSwitch
 from orchestrator.model.units import format_duration, parse_duration
 from orchestrator.report.starter.kind import SHORTEST, WINDOWS, Kind
+
+_EMPTY_INSTEAD: Final = "empty the whole site with --kind maintenance"
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,14 +50,24 @@ def checked_name(name: str) -> str:
     return name
 
 
-def checked_window(kind: Kind, text: str | None) -> float:
-    """The window in seconds.
+def longest_window(kind: Kind, switch: AnySwitch) -> float:
+    """Seconds after which what the runbook has done would end by itself; endless where nothing does, or may."""
+    if kind is Kind.MAINTENANCE and isinstance(switch, ArcZonalShiftSwitch):
+        return switch.expires
+    return math.inf
+
+
+def likely_window(kind: Kind, switch: AnySwitch) -> float:
+    """The window in seconds where nobody says."""
+    return min(WINDOWS[kind], longest_window(kind, switch))
+
+
+def checked_window(kind: Kind, text: str, longest: float = math.inf) -> float:
+    """The window in seconds; ``longest`` is what the switch allows.
 
     Raises:
-        RefusedError: it is no duration, or too short for what is to be done in it.
+        RefusedError: it is no duration, too short for what is to be done in it, or too long.
     """
-    if text is None:
-        return WINDOWS[kind]
     try:
         window = parse_duration(text)
     except ValueError as error:
@@ -62,6 +77,11 @@ def checked_window(kind: Kind, text: str | None) -> float:
         least = format_duration(SHORTEST[kind])
         why = f"{format_duration(window)} is too short for its own deadlines and checks"
         raise RefusedError(f"cannot use --window: {why}", remedy=f"give a runbook of this kind {least} at least")
+    if window > longest:
+        most = format_duration(longest)
+        why = f"AWS ends the zonal shift after {most}, and {format_duration(window)} is longer"
+        remedy = f"give {most} at most, or raise 'expires' of the switch in the inventory"
+        raise RefusedError(f"cannot use --window: {why}", remedy=remedy)
     return window
 
 
@@ -71,9 +91,14 @@ def pools_for(kind: Kind, inventory: Inventory) -> Sequence[str]:
     Raises:
         RefusedError: there is none.
     """
-    found = [name for name, pool in inventory.pools.items() if not _why_not(kind, pool)]
+    obstacles = {name: _obstacle(kind, pool) for name, pool in inventory.pools.items()}
+    found = [name for name, obstacle in obstacles.items() if obstacle is None]
     if found:
         return found
+    for name, pool in inventory.pools.items():
+        if (obstacle := _of_its_kind(kind, pool.switch)) is not None:
+            message = f"cannot write a runbook of kind {kind} for pool {quote(name)}: {obstacle.why}"
+            raise RefusedError(message, remedy=obstacle.remedy)
     if kind is Kind.REBOOT:
         raise RefusedError(
             "cannot write a reboot runbook: no pool has a second host that would serve meanwhile",
@@ -85,10 +110,35 @@ def pools_for(kind: Kind, inventory: Inventory) -> Sequence[str]:
     )
 
 
-def _why_not(kind: Kind, pool: Pool) -> str:
-    if kind is not Kind.REBOOT:
-        return "" if len(pool.sites) > 1 else f"it stands at {quote(next(iter(pool.sites)))} only"
-    return "" if sum(len(site.members) for site in pool.sites.values()) > 1 else "it has one host only"
+class _Obstacle(NamedTuple):
+    """What stands against a kind of runbook for a pool."""
+
+    why: str
+    remedy: str
+
+
+def _obstacle(kind: Kind, pool: Pool) -> _Obstacle | None:
+    if kind is not Kind.REBOOT and len(pool.sites) < 2:
+        why = f"it stands at {quote(next(iter(pool.sites)))} only"
+        return _Obstacle(why, "add a second site to it, use --kind reboot")
+    if kind is Kind.REBOOT and sum(len(site.members) for site in pool.sites.values()) < 2:
+        return _Obstacle("it has one host only", "add a host to it")
+    return _of_its_kind(kind, pool.switch)
+
+
+def _of_its_kind(kind: Kind, switch: AnySwitch) -> _Obstacle | None:
+    """What the kind of switch cannot do."""
+    what = f"a switch of kind {quote(switch.driver)}"
+    if kind is Kind.TRIAL and not switch.weighs:
+        return _Obstacle(f"{what} has no weights, so that nothing can be tried on another site", _EMPTY_INSTEAD)
+    if kind is Kind.REBOOT and isinstance(switch, ArcZonalShiftSwitch):
+        return _Obstacle(f"a member of {what} is a whole zone, and no host", _EMPTY_INSTEAD)
+    if kind is Kind.REBOOT and "drain" not in switch.admins:
+        return _Obstacle(f"{what} cannot take a host out: its members have weights only", _EMPTY_INSTEAD)
+    if longest_window(kind, switch) < SHORTEST[kind]:
+        why = f"AWS ends its zonal shift after {format_duration(longest_window(kind, switch))}, before all is done"
+        return _Obstacle(why, "raise 'expires' of the switch in the inventory")
+    return None
 
 
 def checked_pool(kind: Kind, inventory: Inventory, name: str) -> str:
@@ -100,11 +150,10 @@ def checked_pool(kind: Kind, inventory: Inventory, name: str) -> str:
     if name not in inventory.pools:
         remedy = meant(name, inventory.pools, "pools")
         raise RefusedError(f"cannot use --pool: there is no pool {quote(name)}", remedy=remedy)
-    why = _why_not(kind, inventory.pools[name])
-    if why:
-        remedy = "add a host to it" if kind is Kind.REBOOT else "add a second site to it, use --kind reboot"
-        message = f"cannot write a runbook of kind {kind} for pool {quote(name)}: {why}"
-        raise RefusedError(message, remedy=f"{remedy}, or name another --pool")
+    obstacle = _obstacle(kind, inventory.pools[name])
+    if obstacle is not None:
+        message = f"cannot write a runbook of kind {kind} for pool {quote(name)}: {obstacle.why}"
+        raise RefusedError(message, remedy=f"{obstacle.remedy}, or name another --pool")
     return name
 
 

@@ -11,9 +11,10 @@ from orchestrator.model.inventory import Inventory
 from orchestrator.model.units import format_duration
 from orchestrator.report.sheet import one_line
 from orchestrator.report.starter.kind import Kind
-from orchestrator.report.starter.means import Means, means
+from orchestrator.report.starter.means import Emptying, Means, means
 from orchestrator.report.starter.outline import Outline
 from orchestrator.report.starter.plot import Plot, plot
+from orchestrator.report.starter.take_out import comes_back
 from orchestrator.report.starter.yaml_text import comment, scalar
 
 
@@ -100,9 +101,16 @@ def _guards(told: Plot, there: Means) -> str:
 
 
 def _notes(outline: Outline, there: Means) -> Iterator[str]:
-    if not there.drains and outline.kind is not Kind.TRIAL:
+    kind = there.switch.driver
+    if there.emptying is Emptying.AWAITED and outline.kind is not Kind.TRIAL:
         whose = "host" if len(there.ungated) == 1 else "hosts"
         yield f"no drain: {whose} {listed(there.ungated)} without a gate (failover gate config)"
+    if there.emptying is Emptying.UNSEEN and outline.kind is not Kind.TRIAL:
+        yield f"no drain: a switch of kind {kind} takes no member out and sees no session"
+    if there.in_one_move and outline.kind is Kind.TRIAL:
+        yield f"no small share first: a member of a switch of kind {kind} takes traffic or it does not"
+    if outline.kind is Kind.EVACUATION and comes_back(there):
+        yield f"it does not last: {comes_back(there)}"
     if not there.inbox and outline.kind in {Kind.MAINTENANCE, Kind.TRIAL}:
         yield f"no proof that mail arrives: no pools.{there.pool}.test_mail.inbox"
     if not there.tls:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from typing import Final
 
 from orchestrator.load.problems import listed
 from orchestrator.report.starter.checks import disabled
-from orchestrator.report.starter.means import Means
+from orchestrator.report.starter.means import Emptying, Means
 from orchestrator.report.starter.outline import Outline
+from orchestrator.report.starter.take_out import let_go, let_host_go, no_drain, one_move
 from orchestrator.report.starter.yaml_text import comment
 
 LOOK_EVERY: Final = 30
@@ -28,16 +30,64 @@ def approval(outline: Outline, question: str) -> str:
     return f"    # Nobody is asked before this begins. To ask two people (failover approve RUN STEP):\n    # {ask}\n"
 
 
+def shift(means: Means) -> str:
+    """Move the site's new traffic, as finely as its switch can."""
+    if not means.in_one_move:
+        return _SHIFT
+    why = (
+        f"New connections go to the other site, {one_move(means)}. After that there is the pause, and then its gates "
+        "are asked."
+    )
+    return comment(why, 2) + _in_one_move(_SHIFT)
+
+
+def try_out(means: Means) -> str:
+    """Send real traffic to the site on trial: a part of it first, where that can be."""
+    if not means.in_one_move:
+        return _TRIAL
+    why = (
+        f"The trial: real clients, real messages, {one_move(means)}. So no small share comes first: do this when "
+        "little is going on. After so long as you watch the path is probed again, as a load balancer may lose flows "
+        "only when it has work. Sessions that are open stay where they are; only new ones move."
+    )
+    return comment(why, 2) + _in_one_move(_TRIAL)
+
+
+def leave(means: Means) -> str:
+    """Move the site's new traffic in few waypoints."""
+    if not means.in_one_move:
+        return _LEAVE
+    why = (
+        f"New connections go to the other site, {one_move(means)}. When it fails the shift waits for a person instead "
+        "of undoing itself: back is where the trouble is."
+    )
+    return comment(why, 2) + _in_one_move(_LEAVE)
+
+
+def _in_one_move(step: str) -> str:
+    """The step itself without its comment, and with one waypoint."""
+    lines = [line for line in step.splitlines(keepends=True) if not line.startswith("  #")]
+    return re.sub(r"by: \[[^]]*\]", "by: [100%]", "".join(lines))
+
+
 def drain(means: Means, seconds: float) -> str:
-    """Empty the site; without gates wait until it empties itself."""
-    if means.drains:
+    """Empty the site; where that cannot be, wait until it empties itself, or say that nobody sees it."""
+    if means.emptying is Emptying.UNSEEN:
+        return no_drain(means)
+    if means.emptying is Emptying.LET_GO:
+        return let_go(means, "mail-flows, target-healthy")
+    if means.emptying is Emptying.CLOSED:
         return comment(_HOW_IT_DRAINS, 2) + _not_watched(means) + _DRAIN
     return _missing_gates(means, _DRAIN, "'drain' into the steps that are returned, before 'shift'") + _quiet(seconds)
 
 
 def drain_fast(means: Means, seconds: float) -> str:
-    """Empty the site without waiting for a pause of the clients; without gates wait until it empties itself."""
-    if means.drains:
+    """Empty the site without waiting for a pause of the clients; else as ``drain``."""
+    if means.emptying is Emptying.UNSEEN:
+        return no_drain(means)
+    if means.emptying is Emptying.LET_GO:
+        return let_go(means, "target-healthy") + "    on_failure: hold\n"
+    if means.emptying is Emptying.CLOSED:
         return comment(_HOW_IT_DRAINS_FAST, 2) + _not_watched(means) + _DRAIN_FAST
     return _missing_gates(means, _DRAIN_FAST) + _quiet(seconds)
 
@@ -45,7 +95,9 @@ def drain_fast(means: Means, seconds: float) -> str:
 def take_out(outline: Outline, means: Means) -> str:
     """Empty one host; without a gate a person does it."""
     question = approval(outline, "Take ${host} out of ${pool}?")
-    if means.drains:
+    if means.emptying is Emptying.LET_GO:
+        return let_host_go(means) + question
+    if means.emptying is Emptying.CLOSED:
         return comment(_HOW_IT_DRAINS, 2) + _not_watched(means) + _DRAIN_HOST + question
     return _missing_gates(means, _DRAIN_HOST, "'drain' for 'take-out' in 'back'") + _TAKE_OUT + question
 
@@ -138,7 +190,7 @@ _TAKE_OUT: Final = """\
     after: [mail-flows]
 """
 
-SHIFT: Final = """\
+_SHIFT: Final = """\
   # New connections go to the other site, in four waypoints; at each there is the pause, and then its gates are asked.
   - id: shift
     do: traffic.shift
@@ -164,7 +216,7 @@ BACK: Final = """\
     on_failure: hold
 """
 
-TRIAL: Final = """\
+_TRIAL: Final = """\
   # The trial: real clients, real messages, at the small share for as long as you watch. The path is then probed again,
   # as a load balancer may lose flows only when it has work. Only after that comes the rest, for as long again.
   # Sessions that are open stay where they are; only new ones move.
@@ -191,7 +243,7 @@ READY: Final = """\
     on_failure: hold
 """
 
-LEAVE: Final = """\
+_LEAVE: Final = """\
   # Half at once, then all: the other site is cold, and this one burns. With more time write more waypoints.
   # When it fails the shift waits for a person instead of undoing itself: back is where the trouble is.
   - id: shift

@@ -17,6 +17,7 @@ from orchestrator.ports import Inbox, MailClient, MailGate, MailQueue, TrafficSw
 from ..engine.scene import INVENTORY
 from ..fakes.clock import LoopClock
 from ..fakes.mail import FakeGate, FakeQueue, FakeSwitch
+from ..fakes.no_capacity import NoCapacity
 
 RUNBOOK = Runbook.model_validate(
     {
@@ -32,7 +33,7 @@ RUNBOOK = Runbook.model_validate(
 )
 
 
-class Ports:
+class Ports(NoCapacity):
     """``ports.Outside`` that keeps a list of what was asked for."""
 
     def __init__(self, *, gates: bool = True, queues: bool = True) -> None:

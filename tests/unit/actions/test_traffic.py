@@ -287,7 +287,7 @@ def test_a_share_that_weights_cannot_give_is_refused() -> None:
     [problem] = pair.problems()
     assert problem == (
         "cannot leave ord at 25% of the new traffic: the nearest that weights of 0 to 256 give is 33.33% — "
-        "give all members of the pool weights some 50 times as large"
+        "give all that takes traffic at the switch weights some 50 times as large"
     )
 
 
@@ -305,7 +305,7 @@ def test_a_weight_that_is_too_large_is_refused() -> None:
     [problem] = pair.problems()
     assert problem == (
         "cannot leave iad at 66.67% of the new traffic: the nearest that weights of 0 to 256 give is 50% — "
-        "give all members of the pool weights some a tenth as large"
+        "give all that takes traffic at the switch weights some a tenth as large"
     )
 
 

@@ -25,7 +25,7 @@ from orchestrator.model.check import (
     ServingGuard,
     Verdict,
 )
-from orchestrator.model.inventory import Inventory
+from orchestrator.model.inventory import Inventory, Pool
 from orchestrator.model.traffic import MemberReading
 from orchestrator.model.units import Quantity
 
@@ -106,6 +106,14 @@ def test_headroom_that_gets_too_small_fails() -> None:
     verdict = examined(HEADROOM, with_readings(drained))
     assert verdict.judgement is FAIL
     assert verdict.reason == "headroom 1.25 (expected >= 1.3): 100 sessions serve, demand 80 sessions"
+
+
+def test_a_member_that_is_half_healthy_carries_half() -> None:
+    """A target group with one healthy target of two is up, and stands for half of its part of the capacity."""
+    half = reading(sessions=20).model_copy(update={"healthy": 0.5})
+    verdict = examined(HEADROOM, with_readings(members(mx1=half, mx2=half)))
+    assert verdict.metrics["capacity"] == 150
+    assert examined(SERVING, with_readings(members(mx1=half, mx2=half))).metrics["sites"] == 2
 
 
 def test_no_demand_is_covered_by_any_capacity() -> None:
@@ -213,6 +221,36 @@ def test_one_unknown_is_no_breach_two_in_a_row_are() -> None:
     assert watched(FakeOutside(switch=once), 20, HEADROOM) == []
     twice = FakeSwitch(lambda at: None if 4.5 < at < 6.5 else members())
     assert [breach.judgement for breach in watched(FakeOutside(switch=twice), 20, HEADROOM)] == [UNKNOWN]
+
+
+@pytest.mark.parametrize(
+    ("switch", "most"),
+    [
+        ({"driver": "haproxy", "socket": "s", "backend": "smtp"}, 61),
+        ({"driver": "route53-weights", "zone": "Z1", "name": "mx.example.com"}, 13),
+    ],
+)
+def test_all_guards_of_a_pool_share_each_look(switch: dict[str, str], most: int) -> None:
+    """Two guards look no more often than one: once a second, and where the API takes few requests every 5 s."""
+    looks: list[float] = []
+
+    def look(at: float) -> Mapping[str, MemberReading]:
+        looks.append(at)
+        return members()
+
+    pool = Pool.model_validate({**POOL.model_dump(by_alias=True), "switch": switch})
+    inventory = INVENTORY.model_copy(update={"pools": {"smtp": pool}})
+    assert watched(FakeOutside(switch=FakeSwitch(look), inventory=inventory), 60.5, HEADROOM, SERVING) == []
+    assert len(looks) == most
+
+
+def test_each_guard_counts_for_itself_how_long_it_is_blind() -> None:
+    """Two looks without an answer are told for every guard of the pool, and no look counts twice for one."""
+    blind = FakeSwitch(lambda at: None if 4.5 < at < 5.5 else members())
+    assert watched(FakeOutside(switch=blind), 20, HEADROOM, SERVING) == []
+    gone = FakeSwitch(lambda at: None if 4.5 < at < 6.5 else members())
+    breaches = watched(FakeOutside(switch=gone), 20, HEADROOM, SERVING)
+    assert [breach.check for breach in breaches] == ["headroom smtp >= 1.3", "serving smtp >= 1 site"]
 
 
 def test_what_the_listener_raises_ends_the_watch() -> None:

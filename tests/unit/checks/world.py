@@ -15,6 +15,8 @@ from orchestrator.model.inventory import Inventory
 from orchestrator.model.traffic import Admin, Intake, MemberReading, Session
 from orchestrator.ports import Inbox, MailAttempt, MailClient, MailGate, MailQueue, MailResult, TrafficSwitch
 
+from ..fakes.no_capacity import NoCapacity
+
 T = TypeVar("T")
 
 INVENTORY = Inventory.model_validate(
@@ -158,8 +160,14 @@ class FakeSwitch:
             raise UnreachableError("cannot ask the switch: no answer within 2s")
         return found
 
+    async def elsewhere(self) -> int:
+        return 0
+
     async def apply(self, changes: Mapping[str, Intake]) -> None:
         raise AssertionError("a check must not write")
+
+    async def settling(self) -> str:
+        raise AssertionError("a check must not write, and so waits for nothing")
 
     async def sessions(self, members: Sequence[str]) -> Sequence[Session]:
         raise AssertionError("no check asks for single sessions")
@@ -171,7 +179,7 @@ class FakeSwitch:
         raise AssertionError("a check tells nobody what to type")
 
 
-class FakeOutside:
+class FakeOutside(NoCapacity):
     """Every port that a check may use."""
 
     def __init__(

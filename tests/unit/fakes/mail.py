@@ -120,6 +120,11 @@ class FakeSwitch:
         self.log: list[str] = []
         self.hidden = 0
         """Sessions that the switch counts and does not list yet, as it is only just setting them up."""
+        self.strangers = 0
+        """The weights of what takes traffic here and is no member of the pool."""
+        self.settles_in = 0.0
+        """Virtual seconds after a write in which clients still meet what was before."""
+        self._written = float("-inf")
 
     async def read(self) -> Mapping[str, MemberReading]:
         await asyncio.sleep(self.latency)
@@ -130,14 +135,25 @@ class FakeSwitch:
             for name, intake in self.members.items()
         }
 
+    async def elsewhere(self) -> int:
+        return self.strangers
+
     async def apply(self, changes: Mapping[str, Intake]) -> None:
         for name, intake in changes.items():
             assert intake.weight <= self.max_weight
             if name not in self.members:
                 raise UnfitError(f"the switch has no {name}")
             self.members[name] = intake
+        self._written = moment()
+        for name, intake in changes.items():
             self.log.append(f"{name}: {intake}")
         await asyncio.sleep(self.latency)
+
+    async def settling(self) -> str:
+        if moment() < self.lost_until:
+            raise UnreachableError("cannot reach the switch: connection refused")
+        left = self._written + self.settles_in - moment()
+        return f"resolvers may hold the old answer for {left:g}s more" if left > 0 else ""
 
     async def sessions(self, members: Sequence[str]) -> Sequence[Session]:
         await asyncio.sleep(self.latency)

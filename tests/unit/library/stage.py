@@ -36,6 +36,7 @@ from ..fakes.clock import LoopClock, run
 from ..fakes.journal import MemoryJournal
 from ..fakes.judges import FakeGuards, verdict
 from ..fakes.mail import FakeGate, FakeQueue, FakeSwitch, Habit
+from ..fakes.no_capacity import NoCapacity
 from .shelf import lab_inventory
 
 T = TypeVar("T")
@@ -50,7 +51,7 @@ THINKS_FOR = 3.0
 """Seconds that they take for a task."""
 
 
-class FakeLab:
+class FakeLab(NoCapacity):
     """``ports.Outside``: three sites of two hosts behind one switch; the spare takes no traffic."""
 
     def __init__(self, inventory: Inventory) -> None:

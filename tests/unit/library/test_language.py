@@ -23,16 +23,20 @@ from orchestrator.model.check import (
     SmtpArguments,
     SmtpCheck,
 )
+from orchestrator.model.inventory import Inventory
 from orchestrator.model.runbook import (
     Approval,
     ChoiceParameter,
     DrainArguments,
     HoldArguments,
     ManualArguments,
+    NodeDrainArguments,
     PlainType,
     Retries,
     ReturnStep,
+    ScaleOutArguments,
     ShiftArguments,
+    TakeOutArguments,
     VerifyStep,
     When,
 )
@@ -71,7 +75,10 @@ TABLES: Mapping[str, tuple[type[Value], frozenset[str]]] = {
     "`when`:": (When, frozenset()),
     "### verify": (VerifyStep, STEP),
     "### traffic.shift": (ShiftArguments, frozenset()),
+    "### traffic.drain": (TakeOutArguments, frozenset()),
     "### smtp.drain": (DrainArguments, frozenset()),
+    "### scale.out": (ScaleOutArguments, frozenset()),
+    "### node.drain": (NodeDrainArguments, frozenset()),
     "### hold": (HoldArguments, frozenset()),
     "### manual": (ManualArguments, frozenset()),
     "### return": (ReturnStep, STEP),
@@ -82,6 +89,17 @@ TABLES: Mapping[str, tuple[type[Value], frozenset[str]]] = {
     "## Silence": (Silence, frozenset()),
 }
 """Under which words which model's keys are listed, but for those that are listed elsewhere."""
+
+
+def larger_lab() -> Inventory:
+    """The lab, as if each of its pools could grow at each site and each host were a node."""
+    text = lab_inventory().model_dump(mode="json", by_alias=True)
+    for pool in text["pools"].values():
+        for site in pool["sites"].values():
+            site["scaling"] = {"driver": "autoscaling", "group": "mx"}
+    for host in text["hosts"].values():
+        host["node"] = {"driver": "kubernetes"}
+    return Inventory.model_validate(text)
 
 
 def whole(example: str) -> str:
@@ -99,12 +117,12 @@ def whole(example: str) -> str:
 
 @pytest.mark.parametrize("example", EXAMPLES, ids=lambda text: text.splitlines()[1].strip())
 def test_every_example_loads(example: str, tmp_path: Path) -> None:
-    """Each example on the page is a runbook, or a part of one, that can be read for the lab."""
+    """Each example on the page is a runbook, or a part of one, that can be read for the lab, were it larger."""
     for path in FOLDER.glob("*.yaml"):
         shutil.copy(path, tmp_path)
     path = tmp_path / "example.yaml"
     path.write_text(whole(example))
-    assert load_runbook(path, lab_inventory(), {}, stand_ins=True).runbook.steps
+    assert load_runbook(path, larger_lab(), {}, stand_ins=True).runbook.steps
 
 
 def test_the_first_example_is_one_to_copy(tmp_path: Path) -> None:
@@ -188,7 +206,7 @@ def every_step() -> list[type[Value]]:
     union = RunbookFile.model_fields["steps"].annotation
     annotated, _ = get_args(union)
     steps = list(get_args(get_args(annotated)[0]))
-    assert len(steps) == 8
+    assert len(steps) == 11
     return steps
 
 

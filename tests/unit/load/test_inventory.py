@@ -10,6 +10,7 @@ import pytest
 from orchestrator.errors import FailoverError, InputError
 from orchestrator.load.inventory import host_names, load_inventory
 from orchestrator.model.inventory import Inventory
+from orchestrator.model.switch import HaproxySwitch
 
 SITES = "sites: {ord: {}, iad: {}}\n"
 POOL = """
@@ -42,6 +43,7 @@ def test_references_are_inserted(file: Callable[..., Path]) -> None:
     """References stand for their text, alone and inside other text, and are then read as if written."""
     pool = load_inventory([file(SITES + POOL + HOSTS)], REFERENCES).pools["smtp"]
     assert pool.address == "127.0.0.1:2525"
+    assert isinstance(pool.switch, HaproxySwitch)
     assert pool.switch.socket == "/run/haproxy.sock"
     assert str(pool.sites["ord"].capacity) == "100 sessions"
 

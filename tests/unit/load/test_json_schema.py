@@ -144,6 +144,10 @@ def test_example_in_the_docs_is_accepted(page: Path, file: Callable[..., Path]) 
     """An example may leave keys out; what it has is right."""
     for block in re.findall(r"```yaml\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL):
         tree = tree_of(file(block))
+        if "switch" in tree:  # a part of a pool
+            tree = {"pools": {"smtp": tree}}
+        if not set(tree) & {*MODELS["inventory"].model_fields, *MODELS["runbook"].model_fields}:
+            continue  # somebody else's file
         kind: FileKind = "inventory" if set(tree) & set(MODELS["inventory"].model_fields) - {"version"} else "runbook"
         found = [one for one in VALIDATORS[kind].iter_errors(tree) if one.validator != "required"]
         assert found == [], block

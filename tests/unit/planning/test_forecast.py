@@ -69,6 +69,27 @@ def test_a_second_shift_starts_where_the_first_ends() -> None:
     )
 
 
+def test_what_is_no_member_keeps_its_share() -> None:
+    """The plan foresees the weights that the run will set: beside a stranger the sum stays as it is."""
+    world = World(inventory_of({"ord": 1, "iad": 1}))
+    world.elsewhere = 100
+    assert step(plan_of(world, shift("shift")), "shift").diff == (
+        "ord1: weight 100 → weight 0",
+        "iad1: weight 100 → weight 200",
+        "share of new traffic: ord 33.333% → 0%, iad 33.333% → 66.667%",
+    )
+
+
+def test_a_site_carries_as_much_as_is_healthy() -> None:
+    """Of a member of which a quarter is healthy, a quarter of its part of the capacity is counted on."""
+    readings = dict(run(World(INVENTORY).switch("smtp").read()))
+    pool = INVENTORY.pools["smtp"]
+    whole = Surveyor("smtp", pool, readings).stands(readings).carries["iad"]
+    for name in pool.members("iad"):
+        readings[name] = readings[name].model_copy(update={"healthy": 0.25})
+    assert Surveyor("smtp", pool, readings).stands(readings).carries["iad"] == whole / 4
+
+
 def test_what_is_done_twice_is_foreseen_as_nothing() -> None:
     """A second drain of a site finds it drained, with no session; a second shift finds nothing to move."""
     plan = plan_of(World(INVENTORY), shift("s1"), drain("d1"), shift("s2"), drain("d2"))
@@ -223,8 +244,8 @@ def test_what_is_written_to_a_forecast_stays_in_it() -> None:
     async def story() -> tuple[object, ...]:
         outside = ForecastOutside(await observe(runbook_of(drain("drain")), world, LoopClock()), world)
         switch, gate, queue = outside.switch("smtp"), outside.gate("ord1"), outside.queue("ord1")
-        await switch.apply({"ord1": Intake(weight=7, admin="drain"), "nobody": Intake(weight=1)})
         before = await switch.sessions(["ord1"])
+        await switch.apply({"ord1": Intake(weight=7, admin="drain"), "nobody": Intake(weight=1)})
         await gate.set_closed(True)
         await queue.flush()
         await switch.close(before[0])

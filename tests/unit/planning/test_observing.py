@@ -70,7 +70,7 @@ def test_every_reason_is_given_at_once() -> None:
     with pytest.raises(PlanRefusedError) as refused:
         plan_of(world, shift("shift"), drain("drain"), shift("other", pool="relay"))
     assert refused.value.problems == (
-        "cannot reach relay's switch: no answer",
+        "pool relay: cannot reach relay's switch: no answer",
         "cannot ask ord2: no answer",
         "cannot shift to iad: every member of iad is out of service in the switch — set one to ready",
     )
@@ -83,7 +83,7 @@ def test_the_same_reason_is_given_once() -> None:
     world.trouble = {"switch smtp": "cannot reach the switch: no answer"}
     with pytest.raises(PlanRefusedError) as refused:
         plan_of(world, shift("one"), drain("two"), back("back", "two", "one"))
-    assert refused.value.problems == ("cannot reach the switch: no answer",)
+    assert refused.value.problems == ("pool smtp: cannot reach the switch: no answer",)
 
 
 def test_a_host_without_a_gate_is_a_reason() -> None:

@@ -7,14 +7,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from orchestrator.model.check import Check
+from orchestrator.model.inventory import Inventory
 from orchestrator.model.plan import Plan
 from orchestrator.model.runbook import Runbook
 from orchestrator.model.traffic import GateReading
 from orchestrator.planning import back_from, critical_path
-from orchestrator.planning.times import check_times
+from orchestrator.planning.times import check_times, paced_undo_takes, undo_overdue_after
 
 from ..engine.scene import StepText, back, hold, manual, verify
 from ..fakes.clock import EPOCH
+from ..fakes.elsewhere import pool_behind
 from .world import INVENTORY, World, drain, plan_of, shift
 
 CHECKS = {
@@ -31,6 +33,22 @@ def planned(*steps: StepText, world: World | None = None) -> Plan:
 def times(*steps: StepText, world: World | None = None) -> dict[str, tuple[float | None, float | None]]:
     """What each step takes: expected, and at most."""
     return {one.id: (one.expected, one.at_most) for one in planned(*steps, world=world).steps}
+
+
+def behind(driver: str, **settings: object) -> World:
+    """Two sites of one member behind that kind of switch."""
+    pool = pool_behind(driver, {"ord": ["mx1"], "iad": ["mx2"]})
+    pool = pool.model_copy(update={"switch": pool.switch.model_copy(update=settings)})
+    world = World(Inventory.model_validate({"sites": {"ord": {}, "iad": {}}, "pools": {"smtp": pool.model_dump()}}))
+    for member in ("mx1", "mx2"):
+        world.set(member, weight=min(100, pool.switch.max_weight))
+    return world
+
+
+def take_out(deadline: str | None = "10m", **more: object) -> StepText:
+    """The switch is told to let a site go."""
+    limit = {} if deadline is None else {"deadline": deadline}
+    return {"id": "out", "do": "traffic.drain", "with": {"pool": "smtp", "site": "ord", **limit}, **more}
 
 
 def check(**words: object) -> Check:
@@ -69,6 +87,42 @@ def test_a_shift_takes_its_pauses_and_checks() -> None:
     """At each waypoint: the write, the pause and the checks behind; before all the health of who gets traffic."""
     step = shift("shift", by=["50%", "100%"], pause="20s", after=["silent"], before=["mail"])
     assert times(step) == {"shift": (10 + 1 + 2 * (1 + 20 + 3), 15 + 30 + 2 * (30 + 20 + 3))}
+
+
+def test_a_shift_takes_what_clients_need_to_meet_it() -> None:
+    """Behind DNS each waypoint waits out the TTL, at most for as long as a step waits for it, out and back alike."""
+    assert times(shift("s"), back("b", "s"), world=behind("dns", ttl=300.0)) == {
+        "s": (1 + 1 + 301, 30 + 30 + 301 + 900),
+        "b.s": (1 + 1 + 301, 30 + 30 + 301 + 900),
+    }
+    ramp = shift("s", by=["50%", "100%"], pause="5s")
+    assert times(ramp, world=behind("route53-weights"))["s"] == (1 + 2 * (1 + 120 + 5), 30 + 2 * (30 + 120 + 900 + 5))
+    assert times(ramp, world=behind("f5"))["s"] == times(ramp)["s"]
+
+
+def test_a_switch_that_lets_go_takes_its_own_time() -> None:
+    """Targets drain for their delay once the other site is found healthy, and pass a health check on their return."""
+    world = behind("elbv2-targets")
+    assert times(take_out(), back("b", "out"), world=world) == {
+        "out": (1 + 1 + 300, 30 + 30 + 900),
+        "b.out": (1 + 1 + 30, 30 + 30 + 30 + 900),
+    }
+    assert times(take_out("20m"), world=world)["out"] == (302, 1230)
+    assert times(take_out(None), world=world)["out"] == (302, None)
+    assert times(take_out("2m"), world=world)["out"] == (121, 960)
+    assert times(take_out(), world=behind("f5"))["out"] == (None, 630)
+
+
+def test_an_undo_takes_what_clients_need_to_meet_it() -> None:
+    """Once in a single move, at every waypoint of a paced one; and it is not late while that is waited for."""
+    plan = planned(shift("s", by=["50%", "100%"], pause="5s"), world=behind("route53-weights"))
+    (step,) = plan.steps
+    assert back_from(plan.steps, "s") == 2 + 120
+    assert paced_undo_takes(step, plan.steps) == 2 * (2 + 120 + 5)
+    assert undo_overdue_after(step) == 60 + 120 + 900
+    (near,) = planned(shift("s")).steps
+    assert undo_overdue_after(near) == 60
+    assert undo_overdue_after(near.model_copy(update={"undo_overdue": 7.0})) == 7
 
 
 def test_a_drain_takes_its_silence_and_at_most_its_deadlines() -> None:

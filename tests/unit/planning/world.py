@@ -16,6 +16,7 @@ from orchestrator.planning import make_plan
 from orchestrator.ports import Inbox, MailClient, MailGate, MailQueue, TrafficSwitch
 
 from ..fakes.clock import EPOCH, LoopClock, run
+from ..fakes.no_capacity import NoCapacity
 
 READS = frozenset({"read", "sessions", "depth"})
 """What may be asked while a plan is made."""
@@ -23,12 +24,14 @@ READS = frozenset({"read", "sessions", "depth"})
 StepText = Mapping[str, object]
 
 
-class World:
+class World(NoCapacity):
     """``ports.Outside``: every member has weight 100, is up and carries ``sessions`` sessions; every gate is open."""
 
     def __init__(self, inventory: Inventory, sessions: int = 10) -> None:
         self.inventory = inventory
         self.calls: list[str] = []
+        self.elsewhere = 0
+        """The weights of what takes traffic at the switches and is no member of a pool."""
         """Each call, as ``read switch smtp``."""
         self.at_once = 0
         self.most_at_once = 0
@@ -97,8 +100,14 @@ class _Switch:
         await self._world.ask("sessions", f"switch {self._pool}")
         return [session for session in self._world.listed if session.member in members]
 
+    async def elsewhere(self) -> int:
+        return self._world.elsewhere
+
     async def apply(self, changes: Mapping[str, Intake]) -> None:
         await self._world.ask("apply", f"switch {self._pool}")
+
+    async def settling(self) -> str:
+        raise AssertionError("planning waits for nothing")
 
     async def close(self, session: Session) -> None:
         await self._world.ask("close", f"switch {self._pool}")

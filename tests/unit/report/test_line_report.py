@@ -35,6 +35,12 @@ def test_progress_comes_every_five_seconds_and_at_the_end() -> None:
     assert [line.split()[2] for line in drained] == ["50", "15", "1"]
 
 
+def test_a_wait_of_minutes_is_told_less_and_less_often() -> None:
+    """A step that has gone on for minutes has a line a minute at last, so that a log of it can be read."""
+    drained = [line for line in written(story.draining(900)) if "sessions left" in line]
+    assert 20 <= len(drained) <= 45
+
+
 def test_a_stopped_run_still_says_how_far_it_was() -> None:
     """Progress that waits for its five seconds is written before the line that says that the run stops."""
     lines = written(story.draining(3).run("interrupted", "SIGTERM"))

@@ -28,7 +28,7 @@ def test_one_reason_and_its_way_round() -> None:
 def test_what_cannot_be_set_aside_comes_first() -> None:
     """Problems without a rule stand above the rules; the way round says that they must go before."""
     text = plan_refused(PlanRefusedError(["cannot read smtp: no answer\nfrom it"], [THIN, BUSY, BUSY])).splitlines()
-    assert text[0] == "cannot run this plan: it is refused for 5 reasons, and nothing was touched"
+    assert text[0] == "cannot run this plan: it is refused for 4 reasons, and nothing was touched"
     assert text[1:3] == ["  cannot read smtp: no answer", "  from it"]
     assert text[-2] == "  run 0610-k3f works on smtp — failover resume 0610-k3f [in-use]"
     assert text[-1] == (

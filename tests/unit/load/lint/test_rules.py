@@ -17,6 +17,8 @@ from tests.unit.load.lint.conftest import Look
 SHIFT = "- {id: shift, do: traffic.shift, with: {pool: smtp, from: ord, to: iad}, after: [flows]}"
 DRAIN = "- {id: drain, do: smtp.drain, with: {pool: smtp, site: ord, deadline: 10m}}"
 FLOWS = 'flows: {probe: smtp, at: {pool: smtp}, over: 30s, expect: {success_rate: ">= 99%"}}'
+ZONE = "- {id: out, do: traffic.drain, with: {pool: zones, site: ord, deadline: 10m}}"
+RETURN = "- {id: back, do: return, steps: [out]}"
 SERVING = "guards: [serving: {pool: smtp, at_least: 1}]"
 
 
@@ -346,6 +348,53 @@ CASES = {
         "- {id: window, do: hold, with: {until: »approval}}",
         f"{DRAIN}\n",
         "",
+    ),
+    "a wait for a person outlasts a zonal shift": Case(
+        "expiring-shift",
+        "work",
+        f"{SERVING}\nsteps:\n{ZONE}\n- {{id: work, do: hold, with: {{until: »approval}}}}\n{RETURN}",
+        "until: approval}",
+        "until: approval}, timeout: 8h",
+        "step 'work' waits for a person without an end while the zone that 'out' took out is away: AWS ends its shift "
+        "after 8h, and sends clients there again",
+    ),
+    "a timeout that only asks the same person": Case(
+        "expiring-shift",
+        "work",
+        f"{SERVING}\nsteps:\n{ZONE}\n- {{id: work, do: hold, with: {{until: »approval}}, timeout: 1h, "
+        f"on_failure: hold}}\n{RETURN}",
+        ", on_failure: hold",
+        "",
+    ),
+    "a window that is too long": Case(
+        "expiring-shift",
+        "work",
+        f"window: 9h\n{SERVING}\nsteps:\n{ZONE}\n- {{id: »work, do: manual, with: {{task: Call., undo: Call.}}}}"
+        f"\n{RETURN}",
+        "window: 9h",
+        "window: 8h",
+        "step 'work' waits up to 9h while",
+    ),
+    "a hold outlasts a zonal shift": Case(
+        "expiring-shift",
+        "work",
+        f"{SERVING}\nsteps:\n{ZONE}\n- {{id: work, do: hold, with: {{until: »481m}}}}\n{RETURN}",
+        "481m",
+        "8h",
+    ),
+    "an approval on the way back": Case(
+        "expiring-shift",
+        "back",
+        f"{SERVING}\nsteps:\n{ZONE}\n- {{id: »back, do: return, steps: [out], approval: {{people: 1}}}}",
+        ", approval: {people: 1}",
+        "",
+    ),
+    "a zone that is back": Case(
+        "expiring-shift",
+        "work",
+        f"{SERVING}\nsteps:\n{ZONE}\n- {{id: work, do: hold, with: {{until: »9h}}}}\n{RETURN}",
+        "- {id: work, do: hold, with: {until: 9h}}\n- {id: back, do: return, steps: [out]}",
+        "- {id: back, do: return, steps: [out]}\n- {id: work, do: hold, with: {until: 9h}}",
     ),
     "single deadline": Case(
         "deadline-past-window",

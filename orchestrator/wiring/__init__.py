@@ -16,11 +16,10 @@ from typing import Final
 import platformdirs
 
 from orchestrator.actions.catalogue import actions_of
+from orchestrator.adapters.catalogue import Drivers
 from orchestrator.adapters.clock import SystemClock
 from orchestrator.adapters.command import commands_for
 from orchestrator.adapters.filelock import FileLock
-from orchestrator.adapters.haproxy import HaproxyDriver
-from orchestrator.adapters.haproxy_socket import is_path
 from orchestrator.adapters.maildir import Maildir
 from orchestrator.adapters.postfix_map import MapGateDriver
 from orchestrator.adapters.postfix_policy import PolicyGateDriver
@@ -38,8 +37,8 @@ from orchestrator.journal.sqlite_file import is_missing
 from orchestrator.model.inventory import Inventory, PolicyGate
 from orchestrator.model.journal import Entry
 from orchestrator.model.plan import Plan, PlanRule
-from orchestrator.model.runbook import DrainStep, ManualStep, Runbook, ShiftStep
-from orchestrator.planning import History, Recheck, make_plan, recheck, steps_of, watched_guards
+from orchestrator.model.runbook import Runbook
+from orchestrator.planning import History, Recheck, make_plan, recheck, watched_guards
 from orchestrator.planning.planner import NO_OVERRIDES
 from orchestrator.ports import (
     Clock,
@@ -50,10 +49,14 @@ from orchestrator.ports import (
     MailClient,
     MailGate,
     MailQueue,
+    Node,
+    Outside,
     RunRow,
+    ScalingGroup,
     TrafficSwitch,
 )
 from orchestrator.status import RunState, RunStatus
+from orchestrator.wiring.places import targets_by_place
 
 ROOT_LOCKS: Final = Path("/run/lock/failover")
 """Where runs of root lock, whatever home folder sudo left them with (FHS 3.0, 5.9)."""
@@ -134,7 +137,10 @@ class RealOutside:
         self._inventory = inventory
         self._client = SmtpClient(clock)
         self._spare = tuple(sorted({pool.test_mail.sender for pool in inventory.pools.values()}))
-        self.switch: Callable[[str], TrafficSwitch] = cache(self._switch)
+        drivers = Drivers(inventory, clock)
+        self.switch: Callable[[str], TrafficSwitch] = cache(drivers.switch)
+        self.scaling: Callable[[str, str], ScalingGroup] = cache(drivers.scaling)
+        self.node: Callable[[str], Node] = cache(drivers.node)
         self.gate: Callable[[str], MailGate] = cache(self._gate)
         self.queue: Callable[[str], MailQueue] = cache(self._queue)
         self.inbox: Callable[[str], Inbox] = cache(self._inbox)
@@ -147,10 +153,6 @@ class RealOutside:
     def mail_client(self) -> MailClient:
         """See ``Outside.mail_client``."""
         return self._client
-
-    def _switch(self, pool: str) -> TrafficSwitch:
-        it = self._inventory.pools[pool]
-        return HaproxyDriver(it.switch, [name for site in it.sites.values() for name in site.members])
 
     def _gate(self, host: str) -> MailGate:
         it = self._inventory.hosts[host]
@@ -220,7 +222,7 @@ async def recheck_plan(plan: Plan, *, in_use: Sequence[str] = ()) -> Recheck:
 
 def lock_names(plan: Plan) -> Sequence[str]:
     """What a run of this plan must have for itself: its pools, as their switch knows them, and the gates it closes."""
-    return sorted(_targets_by_place(plan.runbook, plan.inventory))
+    return sorted(targets_by_place(plan.runbook, plan.inventory))
 
 
 def runs_on_same_pools(
@@ -234,7 +236,7 @@ def runs_on_same_pools(
     Raises:
         RefusedError: the locks cannot be looked at.
     """
-    places, lock = _targets_by_place(runbook, inventory), open_lock(clock)
+    places, lock = targets_by_place(runbook, inventory), open_lock(clock)
     holders = {place: lock.holder(place) for place in places}  # before the journal: a run may end in between
     lines, known = [], {but}
     option = typed_journal(journal) if journal is not None else ""
@@ -275,7 +277,7 @@ def _shared(row: RunRow, places: Mapping[str, str]) -> Sequence[str]:
         plan = read_plan(row.plan, row.run)
     except RefusedError:
         return _told(places.values())
-    theirs = _targets_by_place(plan.runbook, plan.inventory)
+    theirs = targets_by_place(plan.runbook, plan.inventory)
     return _told(target for place, target in places.items() if place in theirs)
 
 
@@ -285,50 +287,14 @@ def _told(targets: Iterable[str]) -> Sequence[str]:
     return [target for target in found if target.startswith("pool ")] or found
 
 
-def _targets_by_place(runbook: Runbook, inventory: Inventory) -> dict[str, str]:
-    """All that a run changes, by what the outside knows it as: no two runs may touch the same."""
-    pools = {place: f"pool {pool}" for place, pool in _pools_by_place(runbook, inventory).items()}
-    return {**pools, **_gates_by_place(runbook, inventory)}
+def open_engine(
+    plan: Plan, run: str, journal: Journal, clock: Clock, listener: Listener, outside: Outside | None = None
+) -> Engine:
+    """The engine for a run that the journal knows; from here on this process owns the run.
 
-
-def _gates_by_place(runbook: Runbook, inventory: Inventory) -> dict[str, str]:
-    """The hosts whose gates a runbook closes, plans B too: one host may serve several pools."""
-    places = {}
-    for step in steps_of(runbook):
-        if not isinstance(step, DrainStep):
-            continue
-        site = step.with_.site
-        names = inventory.pools[step.with_.pool].sites[site].members if site is not None else ()
-        for name in (step.with_.host,) if step.with_.host is not None else names:
-            host = inventory.hosts.get(name)
-            if host is not None and host.gate is not None:
-                gate = host.gate.control if isinstance(host.gate, PolicyGate) else host.gate.database
-                where = _place(gate) if host.connect == "local" else f"{host.ssh or name}:{gate}"
-                places[f"gate at {where}"] = f"host {name}"
-    return places
-
-
-def _pools_by_place(runbook: Runbook, inventory: Inventory) -> dict[str, str]:
-    """The pools that a runbook changes, or that people change by it, plans B too, by what their switch knows them as.
-
-    Inventories may call one backend by different names, and reach one socket by different paths.
+    It works on the real systems, or on ``outside``.
     """
-    steps = tuple(steps_of(runbook))
-    pools = {step.with_.pool for step in steps if isinstance(step, ShiftStep | DrainStep)}
-    if any(isinstance(step, ManualStep) for step in steps):  # what people change is what the runbook looks at
-        pools |= {check.at.pool for check in runbook.checks.values()}
-    switches = {pool: inventory.pools[pool].switch for pool in sorted(pools)}
-    return {f"pool at {_place(switch.socket)}:{switch.backend}": pool for pool, switch in switches.items()}
-
-
-def _place(socket: str) -> str:
-    """A switch's socket by its one name: a path without links, or host:port as it is written."""
-    return str(Path(socket).resolve()) if is_path(socket) else socket
-
-
-def open_engine(plan: Plan, run: str, journal: Journal, clock: Clock, listener: Listener) -> Engine:
-    """The engine for a run that the journal knows; from here on this process owns the run."""
-    outside = RealOutside(plan.inventory, clock)
+    outside = outside or RealOutside(plan.inventory, clock)
     gatekeeper = Gatekeeper(plan.runbook.checks, outside, clock)
     guards = GuardKeeper(watched_guards(plan), gatekeeper, outside, clock)
     recorder = Recorder(run, journal.take(run), journal, clock, listener)

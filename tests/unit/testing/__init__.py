@@ -1,0 +1,1 @@
+"""The overlay on moto: what users' CI learns of AWS."""
