@@ -51,7 +51,8 @@ async def settle(switch: TrafficSwitch, watch: Watch) -> Outcome:
             return REACHED
         if clock.monotonic() - moved >= SETTLES_WITHIN:
             return Outcome(reached=False, reason=f"without progress for {format_duration(SETTLES_WITHIN)}: {said}")
-        watch.progress(said)
+        stands = clock.monotonic() - moved
+        watch.progress(f"{said}, for {format_duration(round(stands))}" if stands >= SOON else said)
         await watch.pause(pause_after(clock.monotonic() - began))
 
 

@@ -61,6 +61,9 @@ class TrafficShift:
         now = await self.observe()
         if not any(now.members[name].admin == "ready" for name in self._takers):
             return [f"cannot shift to {to}: every member of {to} is out of service in the switch — set one to ready"]
+        if not now.weight(self._givers) and not now.weight(self._takers):
+            why = f"cannot shift from {site} to {to}: neither takes any of the pool's traffic in the switch"
+            return [f"{why} — look what does, and whether the inventory names the members as the switch does"]
         if not now.weight(self._givers) or self._kind.dials:
             return []
         before, problems = self._site_shares(now), []

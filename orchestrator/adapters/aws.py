@@ -198,7 +198,7 @@ class Aws:
     ) -> Reply:
         def ask() -> Reply:
             reply: Reply = getattr(self._client(service, region, endpoint, limits), operation)(**arguments)
-            return reply
+            return _whole(f"{service} {_camel(operation)}", operation, reply)
 
         return _translated(service, operation, ask)
 
@@ -331,11 +331,28 @@ def _answered(service: str, answer: ClientError) -> OutsideError:
     return AwsRejectedError(text, code=code)
 
 
+def _whole(what: str, operation: str, reply: Reply) -> Reply:
+    """A reply that has something in it: botocore finds nothing in a page of HTML, and calls that a reply.
+
+    Raises:
+        UnreachableError: it has nothing of what was asked for.
+    """
+    if operation.startswith(("describe_", "list_", "get_")) and not set(reply) - {"ResponseMetadata"}:
+        raise UnreachableError(
+            f"cannot call {what}: the answer has nothing of what was asked for",
+            remedy="look whether AWS answers at that URL, and not a proxy or a login page",
+        )
+    return reply
+
+
 def _unanswered(what: str, error: Exception) -> OutsideError:
     from botocore import exceptions
 
     said = str(error)[:_LONGEST_REASON]
-    nobody = exceptions.NoCredentialsError, exceptions.PartialCredentialsError, exceptions.ProfileNotFound
+    if isinstance(error, exceptions.ProfileNotFound):
+        remedy = "correct aws.profile in the inventory; 'aws configure list-profiles' lists those of this machine"
+        return UnfitError(f"cannot call {what}: {said}", remedy=remedy)
+    nobody = exceptions.NoCredentialsError, exceptions.PartialCredentialsError
     if isinstance(error, (*nobody, exceptions.CredentialRetrievalError, exceptions.SSOError)):
         return UnfitError(f"cannot call {what}: {said}", remedy=_HOW_TO_LOG_IN)
     if isinstance(error, exceptions.NoRegionError):

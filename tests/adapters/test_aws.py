@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import SimpleNamespace
 from typing import Any
 
@@ -99,9 +100,38 @@ def test_without_credentials_it_says_so(world: AwsWorld, monkeypatch: pytest.Mon
 
 
 def test_a_profile_that_is_not_there_is_named(world: AwsWorld) -> None:
-    """It is no traceback of botocore's."""
-    with pytest.raises(UnfitError, match="nobody-has-this"):
+    """It is no traceback of botocore's, and no login would help."""
+    with pytest.raises(UnfitError, match=r"nobody-has-this.*correct aws\.profile"):
         call(Aws(AwsAccess(region=REGION, profile="nobody-has-this")))
+
+
+class LoginPage(BaseHTTPRequestHandler):
+    """What a proxy shows to whoever has not logged in."""
+
+    def do_GET(self) -> None:
+        """A page, whatever was asked for."""
+        self.send_response(200)
+        self.end_headers()
+        self.wfile.write(b"<html><body>Log in</body></html>")
+
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - its name there
+        """Nobody reads its log."""
+
+
+def test_a_login_page_is_no_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    """botocore takes a page of HTML for a reply without anything in it; we do not."""
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(name, "testing")
+    with ThreadingHTTPServer(("127.0.0.1", 0), LoginPage) as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.05,))
+        thread.start()
+        try:
+            aws = Aws(AwsAccess(region=REGION, endpoint=f"http://127.0.0.1:{server.server_port}"))
+            with pytest.raises(UnreachableError, match="not a proxy or a login page"):
+                call(aws, "route53", "list_resource_record_sets", HostedZoneId="Z1")
+        finally:
+            server.shutdown()
+            thread.join()
 
 
 def test_each_site_works_as_its_own_role(world: AwsWorld) -> None:

@@ -132,3 +132,19 @@ def test_a_shift_that_never_settles_is_not_reached() -> None:
     outcome = run(scene.action.converge(target, scene.watch))
     assert not outcome.reached
     assert outcome.reason.startswith("without progress for 15m: resolvers may hold the old answer")
+
+
+def test_sites_that_both_take_nothing_are_refused() -> None:
+    """Where neither site has traffic, inventory and switch do not mean the same: that is not "nothing to do"."""
+    (problem,) = Scene("dns", {"o": 0, "i": 0, "d": 1}).problems()
+    assert problem.startswith("cannot shift from ord to iad: neither takes any of the pool's traffic in the switch")
+    assert Scene("dns", {"o": 0, "i": 1}).problems() == []
+
+
+def test_a_wait_without_progress_says_for_how_long() -> None:
+    """Words that stay the same are told with the time that they have stayed so; a countdown speaks for itself."""
+    scene = Scene("route53-weights", {"o": 100, "i": 100})
+    scene.switch.stuck_for = 60.0
+    scene.walk()
+    assert "PENDING" in scene.watch.texts
+    assert "PENDING, for 45s" in scene.watch.texts

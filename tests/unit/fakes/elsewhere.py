@@ -56,6 +56,8 @@ class DistantSwitch:
         self.lapses: dict[str, str] = {}
         """Why a member is out for a while only, until it is taken out by our word."""
         self.settles_in = 0.0
+        self.stuck_for = 0.0
+        """Seconds after a write in which nothing moves on."""
         self.drains_in = 0.0
         self.carries: dict[str, int] = {}
         """Sessions, by member, where the kind counts them; they end when the draining does."""
@@ -116,6 +118,8 @@ class DistantSwitch:
     async def settling(self) -> str:
         if moment() < self.lost_until:
             raise UnreachableError("cannot ask 192.0.2.53: no answer within 2s")
+        if moment() < self._written + self.stuck_for:
+            return "PENDING"
         left = self._written + self.settles_in - moment()
         return f"resolvers may hold the old answer for {left:g}s more" if left > 0 else ""
 
