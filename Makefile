@@ -38,7 +38,7 @@ unit: setup  ## the tests that start no server
 	@scripts/stage 'unit tests' $(BIN)/pytest -m 'not lab' -n auto --dist worksteal
 
 lab-test: editor  ## the tests against real programs: HAProxy and Postfix on loopback, the editors' language server
-	@scripts/stage 'lab tests' $(BIN)/pytest -m lab
+	@scripts/stage 'lab tests' $(BIN)/pytest -m lab -n 2 --dist loadfile
 
 crash: setup  ## kill the orchestrator at every point of every runbook, on simulated sites; prints what came of it
 	@scripts/stage 'crash points' $(BIN)/pytest -q --every-point tests/crash/test_every_point.py
