@@ -35,7 +35,8 @@ layers: setup
 	@scripts/stage layers $(BIN)/lint-imports
 
 unit: setup  ## the tests that start no server
-	@scripts/stage 'unit tests' $(BIN)/pytest -m 'not lab' -n auto --dist worksteal
+	@scripts/stage 'unit tests' $(BIN)/pytest -m 'not lab and not alone' -n auto --dist worksteal
+	@scripts/stage 'limits' $(BIN)/pytest -m alone
 
 lab-test: editor  ## the tests against real programs: HAProxy and Postfix on loopback, the editors' language server
 	@scripts/stage 'lab tests' $(BIN)/pytest -m lab -n 2 --dist loadfile

@@ -94,6 +94,7 @@ def test_a_long_circle_is_told_in_short(file: Callable[..., Path]) -> None:
     assert len(message) < 120
 
 
+@pytest.mark.alone
 def test_groups_that_multiply_are_refused_at_once(file: Callable[..., Path]) -> None:
     """A file that stands for billions of hosts costs no more time or memory than one that stands for few."""
     hosts = ", ".join(f"h{n}" for n in range(900))

@@ -91,6 +91,7 @@ def told(path: Path, inventory: Inventory) -> None:
             render(error.problems, read_sources(error.problems), colour=True)
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize("text", WORST.values(), ids=WORST)
 def test_the_worst_files_are_quickly_told(text: str, file: Callable[..., Path], inventory: Inventory) -> None:
     """Each is read both ways, and its mistakes are shown, in less than a second of CPU time."""
@@ -130,6 +131,7 @@ def test_what_is_too_much_is_said(text: str, said: str, file: Callable[..., Path
         problems.raise_any()
 
 
+@pytest.mark.alone
 def test_files_together_cost_no_more_than_one(file: Callable[..., Path], inventory: Inventory) -> None:
     """What a runbook includes counts with it, each time that it does."""
     file(holds(1600), "child.yaml")
@@ -175,6 +177,7 @@ def test_inserted_text_has_an_end(file: Callable[..., Path], inventory: Inventor
         load_runbook(file(text), inventory, {})
 
 
+@pytest.mark.alone
 def test_a_mapping_finds_its_keys(file: Callable[..., Path]) -> None:
     """Keys are found however many there are; what is not there is not found."""
     root = read(file(many(9000, "k%d: %d\n")), Problems())

@@ -211,6 +211,7 @@ def test_a_plan_survives_the_journal() -> None:
     assert (again, again.checksum) == (plan, plan.checksum)
 
 
+@pytest.mark.alone
 def test_a_thousand_steps_are_planned_soon() -> None:
     """The time to plan grows with the steps, not with their square: a thousand take a few seconds at most."""
     steps = [

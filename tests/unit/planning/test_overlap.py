@@ -58,6 +58,7 @@ def test_a_plan_b_overlaps_with_nothing() -> None:
     assert pairs(shift("a"), manual("reboot", plan_b=[shift("away")])) == []
 
 
+@pytest.mark.alone
 def test_a_thousand_steps_are_looked_through_at_once() -> None:
     """Five pairs are told of however many, and many steps in a row are no matter."""
     assert len(pairs(*(shift(f"s{number}", needs=[]) for number in range(10)))) == 5
