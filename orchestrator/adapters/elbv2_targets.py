@@ -78,6 +78,8 @@ class Elbv2TargetsDriver:
         """The group, as it was when it was first asked for."""
         self._seen: set[str] = set()
         """Members that the group has listed once, so that they are no mistake when it lists them no more."""
+        self._unasked: Sequence[Target] | None = None
+        """What the last ``read`` has seen, until ``elsewhere`` counts in it."""
         self._awaited: frozenset[str] = frozenset()
         """Members that the last ``apply`` put into service."""
 
@@ -95,6 +97,7 @@ class Elbv2TargetsDriver:
         drained target would go on serving what it has, as nobody would know when that has ended.
         """
         group, listed = await self._group(), await self._listed()
+        self._unasked = listed
         targets = self._matched(listed, group.port)
         endless = "" if group.ends else self._endless()
         return {
@@ -103,8 +106,13 @@ class Elbv2TargetsDriver:
         }
 
     async def elsewhere(self) -> int:
-        """How many targets are registered that are no member's: each takes as much as a member."""
-        listed = await self._listed()
+        """How many targets are registered that are no member's: each takes as much as a member.
+
+        Asked right after ``read``, as it always is, it counts what that has seen, and makes no second call.
+        """
+        listed, self._unasked = self._unasked, None
+        if listed is None:
+            listed = await self._listed()
         return len(_strangers(listed, self._matched(listed, (await self._group()).port)))
 
     async def apply(self, changes: Mapping[str, Intake]) -> None:
@@ -116,6 +124,7 @@ class Elbv2TargetsDriver:
         """
         refuse_unknown(changes, self._names, f"the pool of {self._switch.target_group}")
         self._refuse_impossible(changes)
+        self._unasked = None
         self._awaited = frozenset(name for name, to in changes.items() if to.admin == "ready")
         now = await self._targets()
         differing = {name: to for name, to in changes.items() if _intake(now[name]) != to}
