@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import time
 import tracemalloc
 from collections.abc import Callable
@@ -91,20 +92,20 @@ def told(path: Path, inventory: Inventory) -> None:
             render(error.problems, read_sources(error.problems), colour=True)
 
 
-def processor_time(path: Path, inventory: Inventory) -> float:
-    """Seconds that it takes to be told."""
-    began = time.process_time()
-    told(path, inventory)
-    return time.process_time() - began
-
-
 @pytest.mark.alone
 @pytest.mark.parametrize("text", WORST.values(), ids=WORST)
 def test_the_worst_files_are_quickly_told(text: str, file: Callable[..., Path], inventory: Inventory) -> None:
     """Each is read both ways, and its mistakes are shown, in less than a second of CPU time."""
     assert len(text.encode()) <= MAX_BYTES
     path = file(text)
-    assert min(processor_time(path, inventory) for _ in range(3)) < SECONDS  # what else the machine does only adds
+    gc.collect()
+    gc.freeze()  # what thousands of collected tests hold is not the loader's, and is not walked on its time
+    try:
+        began = time.process_time()
+        told(path, inventory)
+        assert time.process_time() - began < SECONDS
+    finally:
+        gc.unfreeze()
 
 
 @pytest.mark.parametrize("name", ["a parameter in itself", "scalars for steps"])
